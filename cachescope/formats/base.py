@@ -1,0 +1,57 @@
+"""What a log format is: how it is recognised, and a parser that is fed the log piece by piece.
+
+Parsers are pushed, not pulled: the reader feeds every open parser the same chunks, so one pass serves logs that hold
+builds of several formats, and a growing log can be read live (`builds()` may be called at any time).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from cachescope.model import Build
+from cachescope.prefixes.base import LinePrefix
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBuild:
+    """A build and the lines of the log (from 1, inclusive) that it covers, from its first to its last own line."""
+
+    build: Build
+    first_line: int
+    last_line: int
+
+
+class LogParser(Protocol):
+    """Reads one log of one format; never raises on any bytes."""
+
+    def feed(self, chunk: bytes, first_line: int) -> None:
+        """Read whole lines: a chunk ends at a line end, except the last one of a log.
+
+        `first_line` is the number (from 1) of the chunk's first line. Lines still carry the wrapper's prefix.
+        """
+
+    def builds(self) -> list[FoundBuild]:
+        """Return the builds as far as they were read, those still open as `incomplete`; callable at any time."""
+
+    def warnings(self) -> list[str]:
+        """Return what was cut, clipped or not understood, in sentences."""
+
+
+class LogFormat(Protocol):
+    """One way in which a builder writes its log."""
+
+    @property
+    def needles(self) -> tuple[bytes, ...]:
+        """Literals, at least one of which stands in every log of the format before or at its first step.
+
+        The reader looks for them in every chunk (at the speed of `bytes.find`) and asks `sniff` only when one is there.
+        """
+
+    def sniff(self, head: bytes, prefix: LinePrefix) -> float:
+        """Return how surely these lines are of this format: 0 not at all, 1 beyond doubt.
+
+        `head` is up to 256 KiB that begins with the first line that holds a needle. Of several formats that claim a
+        log the surest reads it.
+        """
+
+    def parser(self, prefix: LinePrefix) -> LogParser:
+        """Open a parser for a log whose lines carry this prefix."""

@@ -1,0 +1,1 @@
+"""The network: one outside system, one module."""

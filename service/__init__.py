@@ -1,0 +1,1 @@
+"""HTTP: the JSON API, webhooks, sign-in, and the actions a user may take."""

@@ -1,0 +1,1 @@
+"""Tasks: thin wiring around the folders below."""
