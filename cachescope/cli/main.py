@@ -1,8 +1,8 @@
 """The `cachescope` command: lists its subcommands without importing them and loads the one that is called.
 
-A subcommand is one module that holds `command`, a typed function or a `typer.Typer`. Its help line is the first sentence
-of the module's docstring, read from the file: `--help` must not pay for imports. Commands of the library are the modules
-named in `COMMANDS`; commands that need the network folder or the server are entry points of the group
+A subcommand is one module that holds `command`, a typed function or a `typer.Typer`. Its help line is the first
+sentence of the module's docstring, read from the file: `--help` must not pay for imports. Commands of the library are
+the modules named in `COMMANDS`; commands that need the network folder or the server are entry points of the group
 `cachescope.commands` (`up = "service.up:command"`), written beside the code that does their work.
 """
 
@@ -12,7 +12,7 @@ import sys
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -80,19 +80,19 @@ def load_object(name: str, module: str, attribute: str) -> object:
 class Commands(TyperGroup):
     """The group of all subcommands, known by name and loaded when called."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # typer vendors its Context
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands, the library's own first."""
         own = [name for name in COMMANDS if locate(f"{__package__}.{name}") is not None]
         return own + [name for name in installed_commands() if name not in own]
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import one command; None when there is no such command."""
         if cmd_name in COMMANDS and locate(f"{__package__}.{cmd_name}") is not None:
             loaded = load_object(cmd_name, f"{__package__}.{cmd_name}", "command")
         elif point := installed_commands().get(cmd_name):
             loaded = load_object(cmd_name, point.module, point.attr)
         else:
-            self.commands = dict.fromkeys(self.list_commands(ctx))  # type: ignore[arg-type]  # names for "Did you mean"
+            self.commands = cast("Any", dict.fromkeys(self.list_commands(ctx)))  # names for "Did you mean"
             return None
         if not isinstance(loaded, typer.Typer):
             single = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -102,7 +102,7 @@ class Commands(TyperGroup):
         command.name = cmd_name
         return command
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands from files and metadata alone."""
         points = installed_commands()
         rows = []
@@ -110,8 +110,9 @@ class Commands(TyperGroup):
             module = points[name].module if name in points else f"{__package__}.{name}"
             path = locate(module)
             rows.append((name, help_line(path) if path else ""))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
 
 def own_version() -> str:
@@ -125,7 +126,7 @@ def own_version() -> str:
 def print_version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
-        print(f"cachescope {own_version()}")  # noqa: T201  # what the option is for
+        print(f"cachescope {own_version()}")
         raise typer.Exit
 
 
@@ -138,7 +139,7 @@ def describe(
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """Build-cache analytics for container images: reads build logs and says what the cache did, why, and what it cost."""
+    """Build-cache analytics for container images: reads build logs and says what the cache did, why, and its cost."""
 
 
 def main() -> None:
@@ -154,10 +155,10 @@ def run(arguments: list[str]) -> int:
     except UsageProblem as error:
         command = error.ctx.command_path if getattr(error, "ctx", None) else "cachescope"
         sentence = error.format_message().strip().rstrip(".")
-        print(f"{sentence}{'' if sentence.endswith('?') else '.'} See `{command} --help`.", file=sys.stderr)  # noqa: T201
+        print(f"{sentence}{'' if sentence.endswith('?') else '.'} See `{command} --help`.", file=sys.stderr)
         return int(error.exit_code)
     except CachescopeError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 2
     except typer.Abort:
         return 130
