@@ -1,0 +1,233 @@
+"""Which steps of a build each step stands on: the chains on which a miss travels.
+
+Structured logs name the inputs of every vertex. All other logs print a stage, an index and a text, from which the same
+edges follow: the previous step of the stage, the stages that `COPY --from` and `RUN --mount=from` name, and the stage
+behind a FROM. Two peculiarities of BuildKit are undone here: equal steps on equal parents are one vertex, printed under
+one stage (or bake target) only, so a chain can lack a number; and a stage that several targets or platforms share runs
+once, while its twins print CACHED in that same build.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cachescope.model import Build, Step, StepKind
+
+Chain = tuple[str | None, str | None, str | None, int]
+"""Target, platform, stage as printed, and a number that tells unnamed stages of one file apart."""
+
+_FROM_FLAG = re.compile(r"\s--from=(\S+)", re.IGNORECASE)
+_MOUNT_FLAG = re.compile(r"\s--mount=(\S+)", re.IGNORECASE)
+_FROM_LINE = re.compile(r"FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
+_UNNAMED_STAGE = re.compile(r"stage-(\d{1,4})")
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The edges between the steps of one build, all as positions in `build.steps`."""
+
+    parents: tuple[tuple[int, ...], ...]
+    """Per step the steps that it stands on directly; empty for everything that is no instruction."""
+    twins: Mapping[int, int] = field(default_factory=dict)
+    """A step printed CACHED → the equal step of another target or platform that ran in this very build."""
+    chains: tuple[Chain | None, ...] = ()
+    """Per step the chain it belongs to; None for everything that is no instruction."""
+
+    def ran(self, position: int) -> int:
+        """Return the step that did the work of this one: its twin where it has one."""
+        return self.twins.get(position, position)
+
+
+def is_missed(step: Step) -> bool:
+    """Tell whether an instruction below FROM ran instead of coming from cache (counted in the figures or not)."""
+    return step.kind == StepKind.INSTRUCTION and step.cached is False and step.instruction != "FROM"
+
+
+def trace_lineage(
+    build: Build, stage_names: Sequence[str | None] = (), bases: Mapping[str, str] | None = None
+) -> Lineage:
+    """Work out on which steps each step stands.
+
+    `stage_names` are the stages of the Dockerfile in order and `bases` the stage behind each stage's FROM, both where
+    the Dockerfile is at hand; without them numbers (`--from=0`) and `FROM <stage>` are resolved where the log tells.
+    """
+    return _Tracer(build, stage_names, bases or {}).trace()
+
+
+def sources_of(text: str) -> list[str]:
+    """List what a COPY or RUN takes from elsewhere: the values of `--from=` and of `from=` in `--mount=`."""
+    if text[:4].upper() == "RUN ":
+        options = [option for mount in _MOUNT_FLAG.findall(text) for option in mount.split(",")]
+        return [option[5:] for option in options if option.lower().startswith("from=")]
+    return _FROM_FLAG.findall(text.split("<<", 1)[0])
+
+
+class _Tracer:
+    """Holds the indexes that the edges are looked up in."""
+
+    def __init__(self, build: Build, stage_names: Sequence[str | None], bases: Mapping[str, str]) -> None:
+        self.steps = build.steps
+        self.is_buildkit = build.builder not in ("docker", "buildah", "kaniko")
+        self.stage_names = [name.lower() if name else None for name in stage_names]
+        self.bases = {stage.lower(): base.lower() for stage, base in bases.items()}
+        self.chain_of: list[Chain | None] = [None] * len(self.steps)
+        self.members: dict[Chain, list[int]] = {}
+        self.base_of: dict[Chain, str] = {}
+        self.name_of: dict[Chain, str] = {}
+        self._sort_into_chains()
+        self.by_digest = {step.digest: position for position, step in enumerate(self.steps) if step.digest}
+        self.at_index: dict[int, list[int]] = defaultdict(list)
+        for chain, members in self.members.items():
+            for position in members:
+                self.at_index[self.steps[position].index or 0].append(position)
+            if chain[2]:
+                self.name_of.setdefault(chain, chain[2].lower())
+
+    def trace(self) -> Lineage:
+        parents = tuple(
+            () if chain is None else self._parents(position, chain) for position, chain in enumerate(self.chain_of)
+        )
+        return Lineage(parents=parents, twins=self._twins(parents), chains=tuple(self.chain_of))
+
+    def _sort_into_chains(self) -> None:
+        """Give every instruction its chain; where the log prints FROM for each stage, a FROM opens a new one."""
+        open_chain: dict[tuple[object, ...], Chain] = {}
+        for position, step in enumerate(self.steps):
+            if step.kind != StepKind.INSTRUCTION:
+                continue
+            if self.is_buildkit:
+                chain: Chain = (step.target, step.platform, step.stage, 0)
+            else:
+                chain = self._sequential_chain(step, open_chain)
+            self.chain_of[position] = chain
+            self.members.setdefault(chain, []).append(position)
+            if step.instruction == "FROM" and (line := _FROM_LINE.match(step.text)):
+                self.base_of[chain] = line[1].lower()
+                if line[2]:
+                    self.name_of[chain] = line[2].lower()
+        for members in self.members.values():
+            members.sort(key=lambda position: (self.steps[position].index or 0, position))
+
+    def _sequential_chain(self, step: Step, open_chain: dict[tuple[object, ...], Chain]) -> Chain:
+        # The classic builder numbers over the whole file, buildah within the stage and with stages interleaved:
+        # there the total tells two unnamed stages apart, unless they are equally long.
+        key = (step.target, step.platform, step.stage, step.total)
+        if step.instruction == "FROM" or key not in open_chain:
+            count = sum(chain[:2] == (step.target, step.platform) for chain in self.members)
+            open_chain[key] = (step.target, step.platform, step.stage, count)
+        return open_chain[key]
+
+    def _parents(self, position: int, chain: Chain) -> tuple[int, ...]:
+        step = self.steps[position]
+        if step.inputs and all(digest in self.by_digest for digest in step.inputs):
+            known = [self.by_digest[digest] for digest in step.inputs]
+            return tuple(p for p in dict.fromkeys(known) if p != position and self.chain_of[p] is not None)
+        found = [self.by_digest[digest] for digest in step.inputs if digest in self.by_digest]
+        found += self._above(position, chain)
+        for source in sources_of(step.text):
+            found += self._end_of_stage(source, chain)
+        return tuple(p for p in dict.fromkeys(found) if p != position and self.chain_of[p] is not None)
+
+    def _above(self, position: int, chain: Chain) -> list[int]:
+        """The step one line up: in this stage, under another name where BuildKit merged it, or in the stage below."""
+        step = self.steps[position]
+        if step.instruction == "FROM":
+            return self._end_of_stage(self.base_of.get(chain, ""), chain)
+        members = self.members[chain]
+        place = members.index(position)
+        before = members[place - 1] if place else None
+        if not self.is_buildkit:
+            return [] if before is None else [before]
+        index = step.index or 0
+        if before is not None and (self.steps[before].index or 0) == index - 1:
+            return [before]
+        if index > 1:
+            moved = self._merged_elsewhere(chain, index - 1)
+            return moved or ([] if before is None else [before])
+        return self._base_stage(chain, position)
+
+    def _merged_elsewhere(self, chain: Chain, index: int) -> list[int]:
+        """Find a step that this chain lacks: the same stage of another target first, then an equal depth elsewhere."""
+        candidates = [p for p in self.at_index[index] if self.chain_of[p] != chain]
+        same_platform = [p for p in candidates if self.steps[p].platform == chain[1]] or candidates
+        same_stage = [p for p in same_platform if self.steps[p].stage == chain[2] and chain[2]]
+        same_target = [p for p in same_platform if self.steps[p].target == chain[0]]
+        return (same_stage or same_target or same_platform)[:1]
+
+    def _base_stage(self, chain: Chain, position: int) -> list[int]:
+        """BuildKit prints no FROM for `FROM <stage>`: the first step of such a stage has index 1."""
+        stage = (chain[2] or "").lower()
+        if base := self.bases.get(stage):
+            return self._end_of_stage(base, chain)
+        others = [c for c in self.members if c != chain and c[:2] == chain[:2] and c[2] != chain[2]]
+        # Whoever takes files from this stage cannot lie below it.
+        users = {
+            c for c in others if any(stage in map(str.lower, sources_of(self.steps[p].text)) for p in self.members[c])
+        }
+        ends = [
+            self.members[c][-1] for c in others if c not in users and self.steps[self.members[c][-1]].line != position
+        ]
+        announced_before = [p for p in ends if p < position]
+        return (announced_before or ends)[-1:]
+
+    def _end_of_stage(self, source: str, chain: Chain) -> list[int]:
+        """The last step of the stage that a name or number means; nothing when it is an image."""
+        name = source.strip("\"'").lower()
+        if not name:
+            return []
+        if name.isdigit() and len(name) <= 4:
+            return self._end_of_numbered(int(name), chain)
+        matches = [c for c in self.members if self.name_of.get(c) == name]
+        return self._end_of(self._nearest(matches, chain))
+
+    def _end_of_numbered(self, number: int, chain: Chain) -> list[int]:
+        if number < len(self.stage_names) and (name := self.stage_names[number]):
+            return self._end_of(self._nearest([c for c in self.members if self.name_of.get(c) == name], chain))
+        matches = [c for c in self.members if c[2] and (m := _UNNAMED_STAGE.fullmatch(c[2])) and int(m[1]) == number]
+        if not matches and not self.is_buildkit:
+            matches = [c for c in self.members if c[3] == number]
+        if not matches:
+            # A named stage that a number means: BuildKit prints the name only. One candidate is an answer.
+            named = [c for c in self.members if c[2] and not _UNNAMED_STAGE.fullmatch(c[2]) and c != chain]
+            matches = named if len({c[2] for c in named}) == 1 else []
+        return self._end_of(self._nearest(matches, chain))
+
+    def _nearest(self, chains: list[Chain], chain: Chain) -> list[Chain]:
+        """Of equally named stages those of the same target and platform, else of the same platform, else all."""
+        same = [c for c in chains if c[:2] == chain[:2]]
+        return same or [c for c in chains if c[1] == chain[1]] or [c for c in chains if c[0] == chain[0]] or chains
+
+    def _end_of(self, chains: Iterable[Chain]) -> list[int]:
+        ends = []
+        for chain in chains:
+            last = self.members[chain][-1]
+            total = self.steps[last].total
+            if self.is_buildkit and total and (self.steps[last].index or 0) < total:
+                ends += self._merged_elsewhere(chain, total) or [last]
+            else:
+                ends.append(last)
+        return ends
+
+    def _twins(self, parents: tuple[tuple[int, ...], ...]) -> dict[int, int]:
+        """Pair the CACHED steps of a shared stage with the steps that ran for another target or platform."""
+        ran = defaultdict(list)
+        for position, step in enumerate(self.steps):
+            if is_missed(step) and (step.target or step.platform):
+                ran[_work(step)].append(position)
+        twins = {}
+        for position, step in enumerate(self.steps):
+            if step.cached and step.kind == StepKind.INSTRUCTION:
+                others = [
+                    p
+                    for p in ran[_work(step)]
+                    if (self.steps[p].target, self.steps[p].platform) != (step.target, step.platform)
+                ]
+                same_platform = [p for p in others if self.steps[p].platform == step.platform]
+                if same_platform or (others and len(parents[position]) == 0):
+                    twins[position] = (same_platform or others)[0]
+        return twins
+
+
+def _work(step: Step) -> tuple[object, ...]:
+    return (step.stage, step.index, step.total, step.text)
