@@ -1,0 +1,36 @@
+"""Every table of the database, one module per noun."""
+
+from store.models.accounts import Membership, SignInLink, Team, Token, User, UserSession
+from store.models.base import Base
+from store.models.builds import Break, Build, BuildImage, Step
+from store.models.deliveries import Delivery, StoredLog
+from store.models.repositories import Image, Instruction, Repository, StepText
+from store.models.rollups import DailyBuilds, DailyImages, DailyInstructions, DirtyDay
+from store.models.runs import Run
+from store.models.sources import Source
+
+__all__ = [
+    "Base",
+    "Break",
+    "Build",
+    "BuildImage",
+    "DailyBuilds",
+    "DailyImages",
+    "DailyInstructions",
+    "Delivery",
+    "DirtyDay",
+    "Image",
+    "Instruction",
+    "Membership",
+    "Repository",
+    "Run",
+    "SignInLink",
+    "Source",
+    "Step",
+    "StepText",
+    "StoredLog",
+    "Team",
+    "Token",
+    "User",
+    "UserSession",
+]

@@ -1,0 +1,206 @@
+"""Builds, their images and steps, and the steps that busted the cache."""
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, desc, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from store.models.base import Base, CreatedAt, RowId, one_of
+from store.models.repositories import Image, Repository
+from store.models.runs import Run
+
+BRANCH_CLASSES = ("default", "branch", "pull_request")
+OUTCOMES = ("succeeded", "failed", "canceled", "incomplete")
+
+
+class Build(Base):
+    """One solve of one log, with the figures that `cachescope.metrics` gave it."""
+
+    __tablename__ = "builds"
+    __table_args__ = (
+        UniqueConstraint("delivery_id", "position"),
+        CheckConstraint(one_of("outcome", OUTCOMES), name="outcome"),
+        CheckConstraint(one_of("branch_class", BRANCH_CLASSES), name="branch_class"),
+        # The builds list pages by key: newest first, then by id, under each of its filters.
+        Index("ix_builds_newest", "repository_id", desc("started_at"), desc("id")),
+        Index("ix_builds_newest_of_branch", "repository_id", "branch", desc("started_at"), desc("id")),
+        Index("ix_builds_newest_of_outcome", "repository_id", "outcome", desc("started_at"), desc("id")),
+        Index(None, "repository_id", "day"),
+        Index(None, "run_id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[RowId]
+    repository_id: Mapped[int] = mapped_column(ForeignKey("repositories.id", ondelete="CASCADE"))
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    """In its log, from 0."""
+    line: Mapped[int | None]
+    builder: Mapped[str | None]
+    format: Mapped[str]
+    outcome: Mapped[str]
+    error: Mapped[str | None]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    duration_seconds: Mapped[float | None]
+    day: Mapped[date]
+    """Of started_at, in UTC."""
+    branch: Mapped[str] = mapped_column(default="")
+    """Empty where nobody told."""
+    branch_class: Mapped[str]
+    commit_id: Mapped[str | None]
+    runner: Mapped[str | None]
+    context_bytes: Mapped[int | None]
+    cacheable: Mapped[int] = mapped_column(default=0)
+    hits: Mapped[int] = mapped_column(default=0)
+    misses: Mapped[int] = mapped_column(default=0)
+    unknown: Mapped[int] = mapped_column(default=0)
+    seconds_spent: Mapped[float | None]
+    seconds_avoided: Mapped[float | None]
+    avoided_unknown: Mapped[int] = mapped_column(default=0)
+    """Hits whose instruction was never seen to run."""
+    overhead_seconds: Mapped[float | None]
+    baseline_build_id: Mapped[int | None]
+    images: Mapped[list[Any]] = mapped_column(default=list)
+    """As printed: what the JSON contract calls `images`; the rows of `build_images` carry figures."""
+    base_images: Mapped[list[Any]] = mapped_column(default=list)
+    """[{"reference", "digest", "platform"}] of every FROM whose image the log names."""
+    cache_imports: Mapped[list[Any]] = mapped_column(default=list)
+    cache_exports: Mapped[list[Any]] = mapped_column(default=list)
+    warnings: Mapped[list[Any]] = mapped_column(default=list)
+    headline_break: Mapped[dict[str, Any] | None]
+    """{"position", "instruction", "cause", "cost_seconds"} of the costliest break, for lists."""
+    received_at: Mapped[CreatedAt]
+
+    run: Mapped[Run] = relationship(lazy="raise")
+    repository: Mapped[Repository] = relationship(lazy="raise")
+
+
+class BuildImage(Base):
+    """One image of a build, with the figures of the steps of its target."""
+
+    __tablename__ = "build_images"
+    __table_args__ = (
+        Index("ix_build_images_newest", "image_id", desc("started_at"), desc("build_id")),
+        # The baseline of a build: the latest successful one of the same image on a branch.
+        Index(
+            "ix_build_images_baseline",
+            "image_id",
+            "branch",
+            desc("started_at"),
+            desc("build_id"),
+            postgresql_where=text("outcome = 'succeeded'"),
+            sqlite_where=text("outcome = 'succeeded'"),
+        ),
+    )
+
+    build_id: Mapped[int] = mapped_column(ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    repository_id: Mapped[int]
+    digest: Mapped[str | None]
+    tags: Mapped[list[Any]] = mapped_column(default=list)
+    cacheable: Mapped[int] = mapped_column(default=0)
+    hits: Mapped[int] = mapped_column(default=0)
+    misses: Mapped[int] = mapped_column(default=0)
+    unknown: Mapped[int] = mapped_column(default=0)
+    seconds_spent: Mapped[float | None]
+    seconds_avoided: Mapped[float | None]
+    avoided_unknown: Mapped[int] = mapped_column(default=0)
+    duration_seconds: Mapped[float | None]
+    branch: Mapped[str] = mapped_column(default="")
+    """Branch, outcome and start of the build once more: baselines and filtered lists are read from one index."""
+    outcome: Mapped[str]
+    started_at: Mapped[datetime]
+
+    image: Mapped[Image] = relationship(lazy="raise")
+
+
+class Step(Base):
+    """One line of work that the builder logged.
+
+    Its only foreign key is the build: there are fifteen of these a build, each further key would be checked for every
+    one, and what it points to is deleted only after the builds of the repository.
+    """
+
+    __tablename__ = "steps"
+    __table_args__ = (
+        Index(
+            "ix_steps_instruction",
+            "instruction_id",
+            "build_id",
+            postgresql_where=text("instruction_id IS NOT NULL"),
+            sqlite_where=text("instruction_id IS NOT NULL"),
+        ),
+        {"sqlite_with_rowid": False},
+    )
+
+    build_id: Mapped[int] = mapped_column(ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """In the build, from 0."""
+    repository_id: Mapped[int]
+    image_id: Mapped[int | None]
+    instruction_id: Mapped[int | None]
+    text_id: Mapped[int]
+    number: Mapped[int | None]
+    kind: Mapped[str]
+    target: Mapped[str | None]
+    stage: Mapped[str | None]
+    platform: Mapped[str | None]
+    idx: Mapped[int | None]
+    total: Mapped[int | None]
+    instruction: Mapped[str | None]
+    status: Mapped[str]
+    cached: Mapped[bool | None]
+    cacheable: Mapped[bool]
+    started_seconds: Mapped[float | None]
+    duration_seconds: Mapped[float | None]
+    digest: Mapped[str | None]
+    error: Mapped[str | None]
+    output_lines: Mapped[int] = mapped_column(default=0)
+    line: Mapped[int | None]
+    reference_seconds: Mapped[float | None]
+    """The instruction's reference cost before this build."""
+    is_break: Mapped[bool] = mapped_column(default=False)
+    break_position: Mapped[int | None]
+    """In a cascade: the break that made this step miss."""
+    cause: Mapped[str | None]
+    expected: Mapped[bool | None]
+
+
+class Break(Base):
+    """The first miss on a chain of steps, with what it cost and why it happened."""
+
+    __tablename__ = "breaks"
+    __table_args__ = (
+        Index(None, "repository_id", "day"),
+        Index(None, "image_id"),
+        # Minutes lost come from the unexpected ones only, which are a small part of all.
+        Index(
+            "ix_breaks_unexpected",
+            "instruction_id",
+            desc("day"),
+            postgresql_where=text("expected IS NOT TRUE"),
+            sqlite_where=text("expected IS NOT TRUE"),
+        ),
+    )
+
+    build_id: Mapped[int] = mapped_column(ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Of its step."""
+    repository_id: Mapped[int]
+    image_id: Mapped[int | None] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    instruction_id: Mapped[int | None] = mapped_column(ForeignKey("instructions.id", ondelete="CASCADE"))
+    day: Mapped[date]
+    branch_class: Mapped[str]
+    cause: Mapped[str]
+    confidence: Mapped[float | None]
+    expected: Mapped[bool | None]
+    cost_seconds: Mapped[float | None]
+    """Of the break and its cascade."""
+    own_seconds: Mapped[float | None]
+    cascade: Mapped[list[Any]] = mapped_column(default=list)
+    """Positions of the steps that missed only because of it."""
+    files: Mapped[list[Any]] = mapped_column(default=list)
+    evidence: Mapped[list[Any]] = mapped_column(default=list)
