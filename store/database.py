@@ -104,7 +104,8 @@ def transaction(engine: Engine | None = None) -> Iterator[Session]:
     for function in waiting:
         try:
             function()
-        except Exception:  # noqa: BLE001 - the work is committed; what waited for it must not make it look lost
+        except Exception:
+            # The work is committed: what waited for it must not make it look lost.
             logger.exception("after_commit_failed")
 
 

@@ -195,7 +195,8 @@ class Break(Base):
     day: Mapped[date]
     branch_class: Mapped[str]
     cause: Mapped[str]
-    confidence: Mapped[float | None]
+    confidence: Mapped[str | None]
+    """certain, likely or unknown."""
     expected: Mapped[bool | None]
     cost_seconds: Mapped[float | None]
     """Of the break and its cascade."""

@@ -24,7 +24,7 @@ class Repository(Base):
 
 
 class Image(Base):
-    """One thing built from a repository, keyed by (Dockerfile, target, platform); empty text where a part is unknown."""
+    """One thing built from a repository, keyed by (Dockerfile, target, platform), "" where unknown."""
 
     __tablename__ = "images"
     __table_args__ = (UniqueConstraint("repository_id", "dockerfile", "target", "platform"),)

@@ -14,7 +14,7 @@ from store.models.base import Base, CreatedAt
 
 
 class DailyFigures:
-    """The columns of a day's sums: hits, misses and seconds leave failed and canceled builds out, lost time does not."""
+    """The columns of a day's sums: hits, misses and seconds are of builds that did not fail, lost time is of all."""
 
     builds: Mapped[int] = mapped_column(default=0)
     """All of them, whatever their outcome."""
