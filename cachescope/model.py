@@ -73,6 +73,8 @@ class Step:
     """The line of the log (from 1) that first announces the step."""
     inputs: tuple[str, ...] = ()
     """Digests of the vertices this one stands on; only structured logs tell."""
+    transferred_bytes: int | None = None
+    """What the step says it sent or fetched: a context, a Dockerfile, the layers of a base image (tells a fresh builder)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
