@@ -2,6 +2,9 @@
 
 Parsers are pushed, not pulled: the reader feeds every open parser the same chunks, so one pass serves logs that hold
 builds of several formats, and a growing log can be read live (`builds()` may be called at any time).
+
+Beside `FORMAT`, a module may have a `read_archive(content: bytes) -> LogReading | None` for files that are no lines of
+text (buildkit_record); `reading.read_file_bytes` asks those modules first.
 """
 
 from dataclasses import dataclass
@@ -23,10 +26,15 @@ class FoundBuild:
 class LogParser(Protocol):
     """Reads one log of one format; never raises on any bytes."""
 
-    def feed(self, chunk: bytes, first_line: int) -> None:
+    def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
         """Read whole lines: a chunk ends at a line end, except the last one of a log.
 
         `first_line` is the number (from 1) of the chunk's first line. Lines still carry the wrapper's prefix.
+        The line numbers of two calls may leave a gap: lines between belong to another channel of the wrapper.
+
+        May return the parts of the chunk (start, end) that lie outside of this parser's builds: only there does the
+        reader look for the needles of other formats. None means the whole chunk. Searching all needles in 100 MB
+        takes longer than reading it, so a parser that knows its builds' ends should say so.
         """
 
     def builds(self) -> list[FoundBuild]:
@@ -37,7 +45,10 @@ class LogParser(Protocol):
 
 
 class LogFormat(Protocol):
-    """One way in which a builder writes its log."""
+    """One way in which a builder writes its log.
+
+    The module's name is the name of the format; `Build.format` carries it with hyphens (`engine-json`).
+    """
 
     @property
     def needles(self) -> tuple[bytes, ...]:

@@ -1,0 +1,393 @@
+"""A log in, its builds out: decides the wrapper, feeds the parsers of the formats that claim the log, merges their finds.
+
+One log may hold several builds, of several formats, one after another or mixed line by line. Nothing is opened here.
+"""
+
+import codecs
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from cachescope.formats import FORMATS
+from cachescope.formats.base import FoundBuild, LogFormat, LogParser
+from cachescope.model import Build, LogReading
+from cachescope.prefixes import PREFIXES
+from cachescope.prefixes.base import Line, LinePrefix
+
+LINE_CAP = 256 * 1024
+"""A longer line is read up to here."""
+PIECE = 512 * 1024
+"""How much a parser is fed at once."""
+HEAD = 256 * 1024
+"""How much a wrapper or a format is recognised from."""
+_ENOUGH_TO_SNIFF = 16 * 1024
+_CHANNEL_CAP = 256
+_BUILD_CAP = 20_000
+
+
+def read_builds(chunks: Iterable[bytes]) -> LogReading:
+    """Read a whole log, given in chunks that are cut anywhere."""
+    reader = LogReader()
+    for chunk in chunks:
+        reader.feed(chunk)
+    reader.finish()
+    return reader.reading()
+
+
+class LogReader:
+    """Reads a log as it grows: feed it chunks, ask for the reading at any time."""
+
+    def __init__(self) -> None:
+        self._lines = _LineCutter()
+        self._head = bytearray()
+        self._sorter: _Sorter | None = None
+        self._finished = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Read on; a chunk may be cut anywhere, also within a line or a character."""
+        for piece in self._lines.feed(chunk):
+            if self._sorter is not None:
+                self._sorter.feed(piece)
+                continue
+            self._head += piece
+            if len(self._head) >= HEAD:
+                self._sorter = _sort(bytes(self._head))
+                self._head.clear()
+
+    def finish(self) -> None:
+        """Say that the log has ended: a last line without a line end is read too."""
+        self._finished = True
+        rest = self._lines.finish()
+        if self._sorter is None:
+            self._head += rest
+        elif rest:
+            self._sorter.feed(rest)
+
+    def reading(self) -> LogReading:
+        """Return what the log says so far; builds that are not over are `incomplete`."""
+        sorter = self._sorter or _sort(bytes(self._head))
+        found, warnings = sorter.found()
+        if self._lines.cut_lines:
+            count = self._lines.cut_lines
+            warnings.append(
+                f"{count} line{'s are' if count > 1 else ' is'} longer than {LINE_CAP // 1024} KiB and read only up to there."
+            )
+        return LogReading(
+            wrapper=sorter.wrapper,
+            lines=sorter.lines,
+            warnings=tuple(warnings),
+            builds=tuple(_merge(found)),
+        )
+
+
+class _LineCutter:
+    """Cuts chunks into pieces of whole lines, of bounded size, in UTF-8."""
+
+    def __init__(self) -> None:
+        self.cut_lines = 0
+        self._rest = b""
+        self._skipping = False
+        self._started = False
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        if not self._started:
+            chunk = self._rest + bytes(chunk)
+            self._rest = b""
+            if len(chunk) < 3:
+                self._rest = chunk
+                return
+            self._start(chunk)
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+        if self._decoder is not None:
+            chunk = self._decoder.decode(chunk).encode(errors="replace")
+        for start in range(0, len(chunk), PIECE):
+            piece = chunk[start : start + PIECE] if len(chunk) > PIECE else bytes(chunk)
+            whole = self._whole_lines(piece)
+            if whole:
+                yield whole
+
+    def finish(self) -> bytes:
+        if not self._started:
+            self._start(self._rest)
+            self._rest = self._rest.removeprefix(codecs.BOM_UTF8)
+        rest, self._rest = self._rest, b""
+        return rest
+
+    def _start(self, head: bytes) -> None:
+        """Recognise UTF-16, which a redirection in PowerShell writes."""
+        self._started = True
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            self._decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
+
+    def _whole_lines(self, piece: bytes) -> bytes:
+        if self._skipping:
+            end = piece.find(b"\n")
+            if end < 0:
+                return b""
+            self._skipping = False
+            piece = piece[end:]
+        end = piece.rfind(b"\n") + 1
+        if not end:
+            self._rest += piece
+            if len(self._rest) > LINE_CAP:
+                self.cut_lines += 1
+                self._skipping = True
+                self._rest = self._rest[:LINE_CAP]
+            return b""
+        first = piece.find(b"\n")
+        if len(self._rest) + first > LINE_CAP:
+            self.cut_lines += 1
+            head = (self._rest + piece[:first])[:LINE_CAP]
+            whole = head + piece[first:end]
+        else:
+            whole = self._rest + piece[:end]
+        self._rest = piece[end:]
+        if len(self._rest) > LINE_CAP:
+            self.cut_lines += 1
+            self._skipping = True
+            self._rest = self._rest[:LINE_CAP]
+        return whole
+
+
+@dataclass(slots=True)
+class _Open:
+    """A format whose parser reads the log, or that is being looked at."""
+
+    format: LogFormat
+    parser: LogParser | None = None
+    score: float = 0.0
+    suspect: list[tuple[int, bytes]] = field(default_factory=list)
+    suspect_size: int = 0
+
+
+class _Channel:
+    """The lines of one program: every format has a look at them."""
+
+    def __init__(self, prefix: LinePrefix) -> None:
+        self.prefix = prefix
+        self._formats = {name: _Open(log_format) for name, log_format in FORMATS.items()}
+
+    def is_read(self) -> bool:
+        return any(item.parser is not None for item in self._formats.values())
+
+    def feed(self, chunk: bytes, first_line: int) -> None:
+        outside: list[tuple[int, int]] | None = None
+        for item in self._formats.values():
+            if item.parser is not None:
+                spans = item.parser.feed(chunk, first_line)
+                if spans is not None:
+                    outside = spans if outside is None else _common(outside, spans)
+        for item in self._formats.values():
+            if item.parser is None:
+                self._look(item, chunk, first_line, outside)
+
+    def _look(self, item: _Open, chunk: bytes, first_line: int, spans: list[tuple[int, int]] | None) -> None:
+        if item.suspect:
+            item.suspect.append((first_line, chunk))
+            item.suspect_size += len(chunk)
+            if item.suspect_size >= _ENOUGH_TO_SNIFF:
+                self._decide(item)
+            return
+        at = _first_needle(chunk, item.format.needles, spans)
+        if at < 0:
+            return
+        start = chunk.rfind(b"\n", 0, at) + 1
+        item.suspect = [(first_line, chunk[:start]), (first_line + chunk.count(b"\n", 0, start), chunk[start:])]
+        item.suspect_size = len(chunk) - start
+        if item.suspect_size >= _ENOUGH_TO_SNIFF:
+            self._decide(item)
+
+    def _decide(self, item: _Open) -> None:
+        """Ask the format about the lines from its needle on; they are dropped when it says no."""
+        head = b"".join(chunk for _, chunk in item.suspect[1:])[:HEAD]
+        item.score = item.format.sniff(head, self.prefix)
+        if item.score > 0:
+            item.parser = item.format.parser(self.prefix)
+            for first_line, chunk in item.suspect:
+                if chunk:
+                    item.parser.feed(chunk, first_line)
+        item.suspect = []
+
+    def found(self) -> Iterator[tuple[float, FoundBuild]]:
+        for item in self._formats.values():
+            if item.parser is not None:
+                for build in item.parser.builds():
+                    yield item.score, build
+
+    def settle(self) -> None:
+        """Decide about what is still being looked at: there will be no more lines."""
+        for item in self._formats.values():
+            if item.suspect:
+                self._decide(item)
+
+    def warnings(self) -> Iterator[str]:
+        for item in self._formats.values():
+            if item.parser is not None:
+                yield from item.parser.warnings()
+
+
+class _Sorter:
+    """Sends each line to its channel."""
+
+    def __init__(self, wrapper: str | None, prefix: LinePrefix, has_channels: bool) -> None:
+        self.wrapper = wrapper
+        self.lines = 0
+        self._prefix = prefix
+        self._has_channels = has_channels
+        self._channels: dict[bytes | None, _Channel] = {None: _Channel(prefix)}
+        self._pieces: list[tuple[_Channel, bytes, int]] = []
+
+    def feed(self, piece: bytes) -> None:
+        if self._has_channels:
+            for channel, first_line, chunk in self._split(piece):
+                channel.feed(chunk, first_line)
+        else:
+            self._rethink(piece)
+            self._channels[None].feed(piece, self.lines + 1)
+        self.lines += piece.count(b"\n")
+        if piece and not piece.endswith(b"\n"):
+            self.lines += 1
+
+    def _rethink(self, piece: bytes) -> None:
+        """Take a wrapper that begins late: a head of other output, then stamped lines."""
+        if self._prefix is PREFIXES["none"] and self.lines and not self._channels[None].is_read():
+            wrapper, prefix, has_channels = recognise_prefix(piece)
+            if prefix is not self._prefix and not has_channels:
+                self.wrapper = wrapper or self.wrapper
+                self._prefix = prefix
+                self._channels = {None: _Channel(prefix)}
+
+    def _split(self, piece: bytes) -> Iterator[tuple[_Channel, int, bytes]]:
+        """Yield runs of lines of one channel."""
+        number, run_start, run_name, run = self.lines, self.lines + 1, b"", []
+        for line in piece.splitlines(keepends=True) if b"\r" not in piece else _lines_of(piece):
+            number += 1
+            name = self._prefix.strip(line).channel or b""
+            if run and name != run_name:
+                yield self._channel(run_name), run_start, b"".join(run)
+                run = []
+            if not run:
+                run_start, run_name = number, name
+            run.append(line)
+        if run:
+            yield self._channel(run_name), run_start, b"".join(run)
+
+    def _channel(self, name: bytes) -> _Channel:
+        if name not in self._channels:
+            if len(self._channels) >= _CHANNEL_CAP:
+                return self._channels[None]
+            self._channels[name] = _Channel(self._prefix)
+        return self._channels[name]
+
+    def found(self) -> tuple[list[tuple[float, FoundBuild]], list[str]]:
+        for channel in self._channels.values():
+            channel.settle()
+        found = [build for channel in self._channels.values() for build in channel.found()]
+        warnings = [text for channel in self._channels.values() for text in channel.warnings()]
+        return found, list(dict.fromkeys(warnings))
+
+
+class StackedPrefix:
+    """One wrapper inside another: stamps of the CI around a compose prefix."""
+
+    def __init__(self, outer: LinePrefix, inner: LinePrefix) -> None:
+        self._outer, self._inner = outer, inner
+        self.wrapper = outer.wrapper or inner.wrapper
+
+    def sniff(self, head: bytes) -> float:
+        """Return the outer wrapper's score."""
+        return self._outer.sniff(head)
+
+    def strip(self, line: bytes) -> Line:
+        """Take both prefixes off; the outer one's time goes before the inner one's."""
+        outer = self._outer.strip(line)
+        inner = self._inner.strip(outer.text)
+        channels = [channel for channel in (outer.channel, inner.channel) if channel is not None]
+        return Line(
+            text=inner.text,
+            at=outer.at if outer.at is not None else inner.at,
+            channel=b"\0".join(channels) if channels else None,
+            continues=outer.continues or inner.continues,
+        )
+
+
+def recognise_prefix(head: bytes) -> tuple[str | None, LinePrefix, bool]:
+    """Return the wrapper's name, its prefix (stacked where one stands inside another), and whether it has channels."""
+    head = head[:HEAD]
+    bare = PREFIXES["none"]
+    chosen: LinePrefix | None = None
+    wrapper: str | None = None
+    sample = head[: 64 * 1024]
+    used: set[str] = set()
+    for _ in range(4):
+        score, name = max((prefix.sniff(sample), name) for name, prefix in PREFIXES.items() if name not in used)
+        if PREFIXES[name] is bare or score <= 0:
+            break
+        used.add(name)
+        prefix = PREFIXES[name]
+        wrapper = wrapper or prefix.wrapper
+        chosen = prefix if chosen is None else StackedPrefix(chosen, prefix)
+        stripped = [prefix.strip(line) for line in sample.split(b"\n")]
+        sample = b"\n".join(line.text for line in stripped)
+    if chosen is None:
+        return wrapper, bare, False
+    has_channels = any(chosen.strip(line).channel is not None for line in head.split(b"\n"))
+    return wrapper, chosen, has_channels
+
+
+def _sort(head: bytes) -> _Sorter:
+    sorter = _Sorter(*recognise_prefix(head))
+    if head:
+        sorter.feed(head)
+    return sorter
+
+
+def _lines_of(piece: bytes) -> list[bytes]:
+    """Split at line feeds only: a carriage return does not end a line here."""
+    lines = [line + b"\n" for line in piece.split(b"\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _first_needle(chunk: bytes, needles: tuple[bytes, ...], spans: list[tuple[int, int]] | None) -> int:
+    parts = [(0, len(chunk))] if spans is None else spans
+    for start, end in parts:
+        hits = [at for needle in needles if (at := chunk.find(needle, start, end)) >= 0]
+        if hits:
+            return min(hits)
+    return -1
+
+
+def _common(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what lies in both lists of spans (each in order)."""
+    result, at = [], 0
+    for start, end in left:
+        while at < len(right) and right[at][1] <= start:
+            at += 1
+        for other_start, other_end in right[at:]:
+            if other_start >= end:
+                break
+            result.append((max(start, other_start), min(end, other_end)))
+    return result
+
+
+def _merge(found: list[tuple[float, FoundBuild]]) -> Iterator[Build]:
+    """Yield the builds in the order of the log, without those that another format only printed inside a step.
+
+    Where builds of two formats cover each other, the one inside is dropped; where they overlap, the less sure one.
+    """
+    by_line = sorted(found, key=lambda item: (item[1].first_line, -item[1].last_line))
+    kept: list[tuple[float, FoundBuild]] = []
+    for score, candidate in by_line:
+        rivals = [
+            (other_score, other)
+            for other_score, other in kept[-64:]
+            if other.build.format != candidate.build.format and other.last_line >= candidate.first_line
+        ]
+        if any(other.last_line >= candidate.last_line or other_score >= score for other_score, other in rivals):
+            continue
+        losers = {id(other) for _, other in rivals}
+        kept = [item for item in kept if id(item[1]) not in losers] if losers else kept
+        kept.append((score, candidate))
+    for _, item in kept[:_BUILD_CAP]:
+        yield item.build if item.build.line is not None else replace(item.build, line=item.first_line)
