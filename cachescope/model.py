@@ -74,7 +74,7 @@ class Step:
     inputs: tuple[str, ...] = ()
     """Digests of the vertices this one stands on; only structured logs tell."""
     transferred_bytes: int | None = None
-    """What the step says it sent or fetched: a context, a Dockerfile, the layers of a base image (tells a fresh builder)."""
+    """What the step says it sent or fetched: a context, a Dockerfile, the layers of a base image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,162 @@
+"""Why a build missed its cache: its breaks against a baseline, their cascades, causes and prices.
+
+A break is a missed step that stands on no other missed step; its cascade are the misses that run only because of it. A
+step that hit cuts the path, for its result is the old one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cachescope.causes import CAUSES
+from cachescope.causes.base import UNKNOWN, Confidence, Verdict, Weight
+from cachescope.evidence import ChangedFile, Evidence
+from cachescope.lineage import Lineage, is_missed, trace_lineage
+from cachescope.matching import KnownInstruction, match_instructions, match_steps
+from cachescope.metrics import miss_cost
+from cachescope.model import Build, Step
+from cachescope.pair import Pair
+
+__all__ = [
+    "Break",
+    "ChangedFile",
+    "Comparison",
+    "Confidence",
+    "Evidence",
+    "KnownInstruction",
+    "find_breaks",
+    "match_instructions",
+    "match_steps",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Break:
+    """The first miss on a chain of steps, why it missed and what that cost."""
+
+    position: int
+    """The step, as a position in `build.steps`."""
+    cascade: tuple[int, ...]
+    """The misses below it, in order of start; two breaks can share some."""
+    cause: str
+    """The name of a module in `causes`, or `unknown`."""
+    confidence: Confidence
+    expected: bool | None
+    """Whether what the commit changed explains it; None where the cause is unknown and could be either."""
+    evidence: tuple[str, ...]
+    """Sentences; for an unknown cause the last one says what evidence would tell."""
+    files: tuple[str, ...] = ()
+    """The changed files behind it, relative to the build context."""
+    possible: tuple[str, ...] = ()
+    """The causes that the evidence leaves, where there are several."""
+    own_seconds: float | None = None
+    cost_seconds: float | None = None
+    """The seconds of the break and its cascade; None where the log times none of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A build beside its baseline."""
+
+    build: Build
+    baseline: Build | None
+    matches: tuple[int | None, ...]
+    """Per step of the build the position of the same instruction in the baseline."""
+    lineage: Lineage
+    breaks: tuple[Break, ...]
+    """In the order in which their steps were announced."""
+    masked: tuple[Break, ...] = ()
+    """Steps that were changed too, but stand below a break and would have missed anyway; never counted."""
+
+    def is_break(self, position: int) -> bool:
+        """Tell whether a step is a break."""
+        return any(b.position == position for b in self.breaks)
+
+    def break_position(self, position: int) -> int | None:
+        """Return the position of the break because of which a step ran; None for a hit and for a break itself."""
+        return next((b.position for b in self.breaks if position in b.cascade), None)
+
+    def break_of(self, position: int) -> Break | None:
+        """Return the break that a step is, or in whose cascade it stands."""
+        return next((b for b in self.breaks if position == b.position or position in b.cascade), None)
+
+
+def find_breaks(build: Build, baseline: Build | None = None, evidence: Evidence | None = None) -> Comparison:
+    """Find the breaks of a build and say why each broke.
+
+    The baseline is the latest successful build of the same image and platform on the branch, else on the branch it
+    forked from, else on the default branch; None means that there is none, which makes every break a first build.
+    """
+    evidence = evidence or Evidence()
+    lineage = trace_lineage(build)
+    matches = match_steps(baseline.steps, build.steps) if baseline is not None else (None,) * len(build.steps)
+    missed = {p for p, step in enumerate(build.steps) if is_missed(step)}
+    children = _children(lineage, missed)
+    breaks = []
+    for position in sorted(missed):
+        if any(lineage.ran(parent) in missed for parent in lineage.parents[position]):
+            continue
+        pair = Pair(
+            after=build, before=baseline, position=position, matches=matches, lineage=lineage, evidence=evidence
+        )
+        breaks.append(_judge(pair, _cascade(position, children, build.steps)))
+    return Comparison(build=build, baseline=baseline, matches=matches, lineage=lineage, breaks=tuple(breaks))
+
+
+def _children(lineage: Lineage, missed: set[int]) -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {position: [] for position in missed}
+    for position in sorted(missed):
+        for parent in lineage.parents[position]:
+            if (worker := lineage.ran(parent)) in missed:
+                children[worker].append(position)
+    return children
+
+
+def _cascade(position: int, children: dict[int, list[int]], steps: Sequence[Step]) -> tuple[int, ...]:
+    found: set[int] = set()
+    waiting = [position]
+    while waiting:
+        new = [child for child in children[waiting.pop()] if child not in found and child != position]
+        found.update(new)
+        waiting += new
+    return tuple(sorted(found, key=lambda p: (_start(steps[p]), p)))
+
+
+def _start(step: Step) -> float:
+    return step.started_seconds if step.started_seconds is not None else 0.0
+
+
+def _judge(pair: Pair, cascade: tuple[int, ...]) -> Break:
+    verdicts = {name: verdict for name, cause in CAUSES.items() if (verdict := cause.explain(pair)) is not None}
+    cause, confidence, verdict = choose(verdicts)
+    return Break(
+        position=pair.position,
+        cascade=cascade,
+        cause=cause,
+        confidence=confidence,
+        expected=verdict.expected if verdict else _agreed(verdicts),
+        evidence=verdict.evidence if verdict else tuple(v.evidence[0] for v in verdicts.values() if v.evidence),
+        files=verdict.files if verdict else (),
+        possible=() if verdict else tuple(verdicts),
+        own_seconds=pair.step.duration_seconds,
+        cost_seconds=miss_cost(pair.after.steps, pair.position, cascade),
+    )
+
+
+def choose(verdicts: dict[str, Verdict]) -> tuple[str, Confidence, Verdict | None]:
+    """Weigh what the causes say: one proof wins, else the only one left; several that remain make it unknown."""
+    for weight, confidence in ((Weight.CERTAIN, Confidence.CERTAIN), (Weight.LIKELY, Confidence.LIKELY)):
+        found = [name for name, verdict in verdicts.items() if verdict.weight == weight]
+        if len(found) == 1:
+            return found[0], confidence, verdicts[found[0]]
+        if found:
+            return UNKNOWN, Confidence.UNKNOWN, None
+    if len(verdicts) == 1:
+        name, verdict = next(iter(verdicts.items()))
+        return name, Confidence.LIKELY, verdict
+    return UNKNOWN, Confidence.UNKNOWN, None
+
+
+def _agreed(verdicts: dict[str, Verdict]) -> bool | None:
+    """Return whether the miss is expected where all the causes that remain agree on it."""
+    answers = {verdict.expected for verdict in verdicts.values()}
+    return answers.pop() if len(answers) == 1 else None
