@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -21,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from cachescope.errors import SettingsError
 from store.settings import StoreSettings, get_settings
+from store.types import dump_json
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def make_engine(url: str | URL, *, pool_size: int = 5) -> Engine:
                 max_overflow=pool_size,
                 pool_pre_ping=True,
                 pool_recycle=1800,
-                json_serializer=_dump_json,
+                json_serializer=dump_json,
                 json_deserializer=orjson.loads,
             )
         case other:
@@ -55,16 +55,12 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite"),
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
-        json_serializer=_dump_json,
+        json_serializer=dump_json,
         json_deserializer=orjson.loads,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
-
-
-def _dump_json(value: Any) -> str:
-    return orjson.dumps(value).decode()
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

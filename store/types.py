@@ -2,9 +2,12 @@
 
 import base64
 import hashlib
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
+import orjson
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -17,6 +20,47 @@ Id = BigInteger().with_variant(Integer(), "sqlite")
 """A row number. SQLite numbers rows by itself only where the type is exactly INTEGER."""
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class CleanText(TypeDecorator[str]):
+    """Text from outside: a NUL or half a surrogate pair, which PostgreSQL refuses, becomes U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace what no database text may hold."""
+        return None if value is None else clean(value)
+
+
+def clean(text: str) -> str:
+    """Replace NULs and lone surrogates by U+FFFD."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def dump_json(value: Any) -> str:
+    """Write JSON as both databases take it: cleaned as `CleanText` is."""
+    try:
+        written = orjson.dumps(value).decode()
+    except TypeError:
+        written = orjson.dumps(_cleaned(value)).decode()
+    return _ESCAPED_NUL.sub(r"\1\\ufffd", written) if "\\u0000" in written else written
+
+
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def _cleaned(value: Any) -> Any:
+    match value:
+        case str():
+            return clean(value)
+        case list() | tuple():
+            return [_cleaned(item) for item in value]
+        case dict():
+            return {clean(str(key)): _cleaned(item) for key, item in value.items()}
+    return value
 
 
 def utc_now() -> datetime:

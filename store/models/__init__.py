@@ -4,7 +4,7 @@ from store.models.accounts import Membership, SignInLink, Team, Token, User, Use
 from store.models.base import Base
 from store.models.builds import Break, Build, BuildImage, Step
 from store.models.deliveries import Delivery, StoredLog
-from store.models.repositories import Image, Instruction, Repository, StepText
+from store.models.repositories import Image, Instruction, Repository, StepText, Wording
 from store.models.rollups import DailyBuilds, DailyImages, DailyInstructions, DirtyDay
 from store.models.runs import Run
 from store.models.sources import Source
@@ -33,4 +33,5 @@ __all__ = [
     "Token",
     "User",
     "UserSession",
+    "Wording",
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 from sqlalchemy import Date, Float, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
-from store.types import Id, Json, UtcDateTime, utc_now
+from store.types import CleanText, Id, Json, UtcDateTime, utc_now
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -27,7 +27,7 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         int: Id,
-        str: Text,
+        str: CleanText,
         float: Float(53),
         date: Date,
         datetime: UtcDateTime,

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, desc, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.models.base import Base, CreatedAt, RowId, one_of
@@ -23,9 +23,9 @@ class Build(Base):
         CheckConstraint(one_of("outcome", OUTCOMES), name="outcome"),
         CheckConstraint(one_of("branch_class", BRANCH_CLASSES), name="branch_class"),
         # The builds list pages by key: newest first, then by id, under each of its filters.
-        Index("ix_builds_newest", "repository_id", desc("started_at"), desc("id")),
-        Index("ix_builds_newest_of_branch", "repository_id", "branch", desc("started_at"), desc("id")),
-        Index("ix_builds_newest_of_outcome", "repository_id", "outcome", desc("started_at"), desc("id")),
+        Index("ix_builds_newest", "repository_id", "started_at", "id"),
+        Index("ix_builds_newest_of_branch", "repository_id", "branch", "started_at", "id"),
+        Index("ix_builds_newest_of_outcome", "repository_id", "outcome", "started_at", "id"),
         Index(None, "repository_id", "day"),
         Index(None, "run_id"),
         {"sqlite_autoincrement": True},
@@ -62,6 +62,12 @@ class Build(Base):
     avoided_unknown: Mapped[int] = mapped_column(default=0)
     """Hits whose instruction was never seen to run."""
     overhead_seconds: Mapped[float | None]
+    reachable_efficiency: Mapped[float | None]
+    wall_saved_seconds: Mapped[float | None]
+    lost_seconds: Mapped[float | None]
+    """Miss cost of its unexpected breaks; None before it has been compared."""
+    rebuild_seconds: Mapped[float | None]
+    """Miss cost of its expected breaks."""
     baseline_build_id: Mapped[int | None]
     images: Mapped[list[Any]] = mapped_column(default=list)
     """As printed: what the JSON contract calls `images`; the rows of `build_images` carry figures."""
@@ -83,14 +89,14 @@ class BuildImage(Base):
 
     __tablename__ = "build_images"
     __table_args__ = (
-        Index("ix_build_images_newest", "image_id", desc("started_at"), desc("build_id")),
+        Index("ix_build_images_newest", "image_id", "started_at", "build_id"),
         # The baseline of a build: the latest successful one of the same image on a branch.
         Index(
             "ix_build_images_baseline",
             "image_id",
             "branch",
-            desc("started_at"),
-            desc("build_id"),
+            "started_at",
+            "build_id",
             postgresql_where=text("outcome = 'succeeded'"),
             sqlite_where=text("outcome = 'succeeded'"),
         ),
@@ -126,30 +132,31 @@ class Step(Base):
 
     __tablename__ = "steps"
     __table_args__ = (
+        # The executions of an instruction, from which its reference cost can be worked out again.
         Index(
-            "ix_steps_instruction",
+            "ix_steps_executions",
             "instruction_id",
             "build_id",
-            postgresql_where=text("instruction_id IS NOT NULL"),
-            sqlite_where=text("instruction_id IS NOT NULL"),
+            postgresql_where=text("cached = false"),
+            sqlite_where=text("cached = 0"),
         ),
         {"sqlite_with_rowid": False},
     )
 
     build_id: Mapped[int] = mapped_column(ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     """In the build, from 0."""
     repository_id: Mapped[int]
     image_id: Mapped[int | None]
     instruction_id: Mapped[int | None]
     text_id: Mapped[int]
-    number: Mapped[int | None]
+    number: Mapped[int | None] = mapped_column(Integer)
     kind: Mapped[str]
     target: Mapped[str | None]
     stage: Mapped[str | None]
     platform: Mapped[str | None]
-    idx: Mapped[int | None]
-    total: Mapped[int | None]
+    idx: Mapped[int | None] = mapped_column(Integer)
+    total: Mapped[int | None] = mapped_column(Integer)
     instruction: Mapped[str | None]
     status: Mapped[str]
     cached: Mapped[bool | None]
@@ -158,12 +165,14 @@ class Step(Base):
     duration_seconds: Mapped[float | None]
     digest: Mapped[str | None]
     error: Mapped[str | None]
-    output_lines: Mapped[int] = mapped_column(default=0)
-    line: Mapped[int | None]
+    output_lines: Mapped[int] = mapped_column(Integer, default=0)
+    line: Mapped[int | None] = mapped_column(Integer)
+    inputs: Mapped[list[Any] | None]
+    """Positions of the steps it stands on, -1 for one that is no step; only where the log tells."""
     reference_seconds: Mapped[float | None]
     """The instruction's reference cost before this build."""
     is_break: Mapped[bool] = mapped_column(default=False)
-    break_position: Mapped[int | None]
+    break_position: Mapped[int | None] = mapped_column(Integer)
     """In a cascade: the break that made this step miss."""
     cause: Mapped[str | None]
     expected: Mapped[bool | None]
@@ -180,7 +189,7 @@ class Break(Base):
         Index(
             "ix_breaks_unexpected",
             "instruction_id",
-            desc("day"),
+            "day",
             postgresql_where=text("expected IS NOT TRUE"),
             sqlite_where=text("expected IS NOT TRUE"),
         ),

@@ -63,6 +63,8 @@ class Delivery(Base):
     """What the reading found around the log, its number of lines and what it could not understand."""
     lines: Mapped[int | None]
     warnings: Mapped[list[Any]] = mapped_column(default=list)
+    read_with: Mapped[str | None]
+    """The version that read it last."""
     state: Mapped[str] = mapped_column(default="new")
     attempts: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)

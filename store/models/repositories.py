@@ -43,7 +43,7 @@ class Instruction(Base):
     """A Dockerfile line with an identity that lasts over builds; its reference cost is kept here."""
 
     __tablename__ = "instructions"
-    __table_args__ = (UniqueConstraint("image_id", "text_hash"), Index(None, "repository_id"))
+    __table_args__ = (Index(None, "image_id"), Index(None, "repository_id"))
 
     id: Mapped[RowId]
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
@@ -53,12 +53,24 @@ class Instruction(Base):
     text: Mapped[str]
     """As last printed."""
     text_hash: Mapped[str]
-    """Of stage, platform and normalised text: what makes it this instruction."""
+    """Of its last wording."""
     first_build_id: Mapped[int | None]
     last_build_id: Mapped[int | None]
     reference_seconds: Mapped[float | None]
     """Exponentially weighted mean (weight 0.4) of the seconds of its executions; None while none was ever seen."""
     executions: Mapped[int] = mapped_column(default=0)
+
+
+class Wording(Base):
+    """One way in which an instruction has been written: two branches may word one instruction differently."""
+
+    __tablename__ = "wordings"
+    __table_args__ = (Index(None, "instruction_id"), {"sqlite_with_rowid": False})
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    text_hash: Mapped[str] = mapped_column(primary_key=True)
+    """Of the stage, the normalised text, and which of the equal texts of the stage it is."""
+    instruction_id: Mapped[int] = mapped_column(ForeignKey("instructions.id", ondelete="CASCADE"))
 
 
 class StepText(Base):

@@ -19,11 +19,12 @@ class DailyFigures:
     builds: Mapped[int] = mapped_column(default=0)
     """All of them, whatever their outcome."""
     failed: Mapped[int] = mapped_column(default=0)
-    """Failed and canceled."""
+    """Those that did not succeed."""
     hits: Mapped[int] = mapped_column(default=0)
     misses: Mapped[int] = mapped_column(default=0)
     unknown: Mapped[int] = mapped_column(default=0)
-    seconds_spent: Mapped[float] = mapped_column(default=0.0)
+    seconds_spent: Mapped[float | None]
+    """None where no miss is timed, so that a sum over days is None only where all of them are."""
     seconds_avoided: Mapped[float] = mapped_column(default=0.0)
     avoided_unknown: Mapped[int] = mapped_column(default=0)
     lost_seconds: Mapped[float] = mapped_column(default=0.0)
