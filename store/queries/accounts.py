@@ -1,0 +1,133 @@
+"""People, their teams and sessions, the tokens that machines use, and links that work once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from store.models.accounts import Membership, SignInLink, Team, Token, User, UserSession
+
+
+def count_users(session: Session) -> int:
+    """How many people have an account; none at the first start."""
+    return session.scalar(select(func.count()).select_from(User)) or 0
+
+
+def find_user_by_email(session: Session, email: str) -> User | None:
+    """The account of an address, however its letters are written."""
+    return session.scalar(select(User).where(User.email == email.strip().lower()))
+
+
+def load_memberships(session: Session, user_id: int) -> Sequence[tuple[Team, str]]:
+    """The teams of a person with their role in each, by name."""
+    statement = (
+        select(Team, Membership.role)
+        .join(Membership, Membership.team_id == Team.id)
+        .where(Membership.user_id == user_id)
+        .order_by(Team.name, Team.id)
+    )
+    return [(team, role) for team, role in session.execute(statement)]
+
+
+def load_members(session: Session, team_id: int) -> Sequence[tuple[User, str]]:
+    """The people of a team with their roles, by name."""
+    statement = (
+        select(User, Membership.role)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.team_id == team_id)
+        .order_by(User.name, User.id)
+    )
+    return [(user, role) for user, role in session.execute(statement)]
+
+
+def find_team_by_slug(session: Session, slug: str) -> Team | None:
+    """The team of an address; whoever calls this checks that the viewer belongs to it."""
+    return session.scalar(select(Team).where(Team.slug == slug))
+
+
+def find_session(session: Session, token_hash: str, now: datetime) -> tuple[UserSession, User] | None:
+    """A session that has not ended, with its user."""
+    row = session.execute(
+        select(UserSession, User)
+        .join(User, User.id == UserSession.user_id)
+        .where(UserSession.token_hash == token_hash, UserSession.expires_at > now)
+    ).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+def touch_session(session: Session, session_id: int, now: datetime) -> None:
+    """Remember when a session was last used."""
+    session.execute(update(UserSession).where(UserSession.id == session_id).values(last_seen_at=now))
+
+
+def delete_session(session: Session, token_hash: str) -> None:
+    """End one session."""
+    session.execute(delete(UserSession).where(UserSession.token_hash == token_hash))
+
+
+def delete_expired_sessions(session: Session, now: datetime) -> None:
+    """Forget sessions that have ended by themselves."""
+    session.execute(delete(UserSession).where(UserSession.expires_at <= now))
+
+
+def claim_link(session: Session, token_hash: str, purpose: str, now: datetime) -> SignInLink | None:
+    """Use up a one-time link: of two people who open it at once, one gets it. None when it is unknown, used or old."""
+    link_id = session.scalar(
+        update(SignInLink)
+        .where(
+            SignInLink.token_hash == token_hash,
+            SignInLink.purpose == purpose,
+            SignInLink.used_at.is_(None),
+            SignInLink.expires_at > now,
+        )
+        .values(used_at=now)
+        .returning(SignInLink.id)
+    )
+    return session.get(SignInLink, link_id) if link_id is not None else None
+
+
+def find_link(session: Session, token_hash: str, purpose: str, now: datetime) -> SignInLink | None:
+    """A link that still works, left as it is."""
+    return session.scalar(
+        select(SignInLink).where(
+            SignInLink.token_hash == token_hash,
+            SignInLink.purpose == purpose,
+            SignInLink.used_at.is_(None),
+            SignInLink.expires_at > now,
+        )
+    )
+
+
+def find_token(session: Session, token_hash: str, now: datetime) -> Token | None:
+    """A bearer token that is neither revoked nor past its end."""
+    return session.scalar(
+        select(Token).where(
+            Token.token_hash == token_hash,
+            Token.revoked_at.is_(None),
+            or_(Token.expires_at.is_(None), Token.expires_at > now),
+        )
+    )
+
+
+def touch_token(session: Session, token_id: str, now: datetime) -> None:
+    """Remember when a token was last used."""
+    session.execute(update(Token).where(Token.id == token_id).values(last_used_at=now))
+
+
+def load_tokens(session: Session, team_id: int) -> Sequence[Token]:
+    """The tokens of a team that still work, newest first."""
+    return session.scalars(
+        select(Token).where(Token.team_id == team_id, Token.revoked_at.is_(None)).order_by(Token.created_at.desc())
+    ).all()
+
+
+def revoke_token(session: Session, team_id: int, token_id: str, now: datetime) -> bool:
+    """End a token of a team; False when the team has no such working token."""
+    revoked = session.scalar(
+        update(Token)
+        .where(Token.id == token_id, Token.team_id == team_id, Token.revoked_at.is_(None))
+        .values(revoked_at=now)
+        .returning(Token.id)
+    )
+    return revoked is not None
