@@ -26,11 +26,11 @@ class Channel(filesystem.Channel):
         """Return the one queue that a direct exchange of the same name has."""
         return [filesystem.exchange_queue_t(exchange, "", exchange)]
 
-    def _put(self, queue: Any, message: Any, **_: Any) -> None:
+    def _put(self, queue: Any, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]  # kombu names it thus
         folder = Path(self.data_folder_out)
         name = f"{time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
         draft = folder / f".{name}"
-        draft.write_bytes(orjson.dumps(message))
+        draft.write_bytes(orjson.dumps(payload))
         draft.rename(folder / name)
 
     def _get(self, queue: Any, timeout: Any = None) -> Any:

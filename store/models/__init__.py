@@ -4,6 +4,7 @@ from store.models.accounts import Membership, SignInLink, Team, Token, User, Use
 from store.models.base import Base
 from store.models.builds import Break, Build, BuildImage, Step
 from store.models.deliveries import Delivery, StoredLog
+from store.models.heartbeats import Heartbeat
 from store.models.repositories import Image, Instruction, Repository, StepText, Wording
 from store.models.rollups import DailyBuilds, DailyImages, DailyInstructions, DirtyDay
 from store.models.runs import Run
@@ -19,6 +20,7 @@ __all__ = [
     "DailyInstructions",
     "Delivery",
     "DirtyDay",
+    "Heartbeat",
     "Image",
     "Instruction",
     "Membership",

@@ -20,6 +20,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_logs")),
     )
     op.create_table(
+        "heartbeats",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("kind IN ('worker', 'scheduler')", name=op.f("ck_heartbeats_kind")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_heartbeats")),
+    )
+    op.create_table(
         "teams",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("slug", sa.Text(), nullable=False),
@@ -749,4 +758,5 @@ def downgrade() -> None:
     op.drop_table("memberships")
     op.drop_table("users")
     op.drop_table("teams")
+    op.drop_table("heartbeats")
     op.drop_table("logs")

@@ -1,0 +1,1 @@
+"""The routes of the JSON API, with the models of their answers beside them."""
