@@ -21,7 +21,9 @@ METADATA_KEYWORDS = frozenset(
 # `[linux/amd64->arm64 gen  2/3] RUN …`; BuildKit pads the index to the width of the total, CIs may mask digits.
 _NUMBERED = re.compile(r"\[(?:([^\[\]\n]{1,512}) )? {0,9}(\d{1,9}|[\d*]{1,12})/(\d{1,9}|[\d*]{1,12})\] (.*)", re.DOTALL)
 _BRACKETED = re.compile(r"\[([^\[\]\n]{1,512})\] ?(.*)", re.DOTALL)
-_PLATFORM = re.compile(r"[a-z0-9]{2,20}/[A-Za-z0-9_/.*-]{1,60}(?:->[A-Za-z0-9_/.*-]{1,60})?|[a-z0-9]{2,20}->[a-z0-9/]{2,60}")
+_PLATFORM = re.compile(
+    r"[a-z0-9]{2,20}/[A-Za-z0-9_/.*-]{1,60}(?:->[A-Za-z0-9_/.*-]{1,60})?|[a-z0-9]{2,20}->[a-z0-9/]{2,60}"
+)
 _EXPORTS = (
     "exporting to ",
     "importing to docker",
@@ -117,7 +119,9 @@ def target_of(name: str) -> str | None:
     words = [word for word in bracketed[1].split() if not is_platform(word)]
     if len(words) == 2 and words[1] in ("internal", "auth"):
         return words[0]
-    if len(words) == 1 and bracketed[2].startswith((*_EXPORTS, *_CACHE_EXPORTS, *_FRONTENDS, "importing cache manifest")):
+    if len(words) == 1 and bracketed[2].startswith(
+        (*_EXPORTS, *_CACHE_EXPORTS, *_FRONTENDS, "importing cache manifest")
+    ):
         return words[0]
     return None
 

@@ -15,7 +15,9 @@ _days: dict[bytes, float | None] = {}
 
 def seconds_of(match: re.Match[bytes], first: int = 1) -> float | None:
     """Return the time of a match of STAMP whose groups begin at `first`; None for a day that does not exist."""
-    day, hour, minute, second, fraction, zone = match.group(first, first + 1, first + 2, first + 3, first + 4, first + 5)
+    day, hour, minute, second, fraction, zone = match.group(
+        first, first + 1, first + 2, first + 3, first + 4, first + 5
+    )
     midnight = _midnight(day)
     if midnight is None:
         return None

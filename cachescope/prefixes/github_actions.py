@@ -14,7 +14,9 @@ from cachescope.prefixes.base import Line
 
 _LINE = re.compile(STAMP + rb" ?")
 _SEVEN_DECIMALS = re.compile(rb"(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z(?: |\r?$)")
-_MARKS = re.compile(rb"Z (?:##\[(?:group|endgroup|warning|error|debug|notice)\]|\[command\]|Current runner version:|::)")
+_MARKS = re.compile(
+    rb"Z (?:##\[(?:group|endgroup|warning|error|debug|notice)\]|\[command\]|Current runner version:|::)"
+)
 
 
 class _GithubActions:

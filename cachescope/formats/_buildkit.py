@@ -1,0 +1,340 @@
+"""What all BuildKit formats share: vertices as they become known, and the build that they make in the end."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cachescope.instructions import StepName, is_cacheable, parse_step_name, target_of
+from cachescope.model import (
+    BaseImage,
+    Build,
+    BuiltImage,
+    CacheTransfer,
+    Outcome,
+    Step,
+    StepKind,
+    StepStatus,
+)
+
+TEXT_CAP = 16 * 1024
+"""Names and errors are kept up to here."""
+VERTEX_CAP = 5_000
+"""Vertices kept of one build."""
+STEP_CAP = 30_000
+"""Steps kept of one log: what a reading of a gigabyte may take in memory."""
+_NOTE_CAP = 200
+
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s?([kKMGT]?i?)B")
+_UNITS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_BINARY_UNITS = {"Ki": 2**10, "ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_EXPORTED = re.compile(
+    r"(exporting manifest list|exporting manifest|writing image|exporting config|naming to|pushing manifest for"
+    r"|unpacking to) (\S{1,2048})"
+)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_CANCELED = re.compile(
+    r"context canceled|\bCanceled: |code = Canceled|operation was canceled|received signal|: canceled$"
+)
+
+
+@dataclass(slots=True)
+class Vertex:
+    """One line of work, as far as the log has told."""
+
+    name: str
+    line: int
+    number: int | None = None
+    status: StepStatus = StepStatus.RUNNING
+    duration: float | None = None
+    error: str | None = None
+    output_lines: int = 0
+    digest: str | None = None
+    started: float | None = None
+    """When it began, in seconds of the clock that `Solve.started` uses."""
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether its end is still to come."""
+        return self.status is StepStatus.RUNNING
+
+
+@dataclass(slots=True)
+class Image:
+    """One image while its export is being told."""
+
+    target: str | None
+    list_digest: str | None = None
+    digest: str | None = None
+    id: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+class Solve:
+    """One build while it is being read."""
+
+    __slots__ = (
+        "_contexts",
+        "_images",
+        "_targets",
+        "canceled",
+        "duration",
+        "error",
+        "finished",
+        "format",
+        "last_line",
+        "line",
+        "service",
+        "started",
+        "vertices",
+        "warnings",
+    )
+
+    def __init__(self, log_format: str, line: int) -> None:
+        self.format = log_format
+        self.line = line
+        self.last_line = line
+        self.vertices: dict[object, Vertex] = {}
+        self.started: float | None = None
+        self.duration: float | None = None
+        self.error: str | None = None
+        self.canceled = False
+        self.finished = False
+        """The builder's client said that all is well: no output asked for, a check passed, a plan printed."""
+        self.service: str | None = None
+        self.warnings: list[str] = []
+        self._targets: set[str] = set()
+        self._images: dict[str | None, Image] = {}
+        self._contexts: dict[str, int] = {}
+
+    def add(self, key: object, vertex: Vertex) -> Vertex:
+        """Take up a vertex; its name may prove a bake target."""
+        target = target_of(vertex.name)
+        if target is not None:
+            self._targets.add(target)
+        if len(self.vertices) < VERTEX_CAP:
+            self.vertices[key] = vertex
+        return vertex
+
+    def fail(self, error: str) -> None:
+        """Take the error that the client prints at the end."""
+        if self.error is None or _CANCELED.search(self.error):
+            self.error = error[:TEXT_CAP]
+        if _CANCELED.search(error):
+            self.canceled = True
+
+    def note(self, vertex: Vertex, text: str) -> None:
+        """Read a status line of an internal vertex: sizes of contexts, digests and names of images, warnings."""
+        if text.startswith("WARN: "):
+            if len(self.warnings) < _NOTE_CAP and text[6:] not in self.warnings:
+                self.warnings.append(text[6 : TEXT_CAP + 6])
+            return
+        if text.startswith("transferring context: ") and vertex.name.endswith("load build context"):
+            size = parse_size(text[22:])
+            if size is not None:
+                self._contexts[vertex.name] = size
+            return
+        exported = _EXPORTED.match(text)
+        if exported is not None:
+            self._note_image(vertex, exported[1], exported[2])
+        elif text.startswith("resolve ") and "@sha256:" in text and " FROM " in vertex.name and "@" not in vertex.name:
+            reference = text[8:].split(None, 1)[0]
+            if vertex.name.endswith(" FROM " + reference.partition("@")[0]):
+                vertex.name += "@" + reference.partition("@")[2]
+
+    def set_context(self, name: str, size: int) -> None:
+        """Take the exact size of one build context."""
+        self._contexts[name] = size
+
+    def _note_image(self, vertex: Vertex, action: str, subject: str) -> None:
+        name = parse_step_name(vertex.name, self._targets)
+        if name.kind is not StepKind.EXPORT:
+            return
+        image = self._images.setdefault(name.target, Image(name.target))
+        digest = _DIGEST.search(subject)
+        reference = subject.partition("@")[0]
+        if action == "writing image":
+            image.id = digest[0] if digest else image.id
+        elif action == "exporting manifest list":
+            image.list_digest = digest[0] if digest else image.list_digest
+        elif action == "exporting manifest":
+            image.digest = digest[0] if digest else image.digest
+        elif action in ("naming to", "pushing manifest for") and len(image.tags) < _NOTE_CAP:
+            if reference not in image.tags:
+                image.tags.append(reference)
+            if digest and image.list_digest is None:
+                image.list_digest = digest[0]
+
+    def is_resting(self) -> bool:
+        """Tell whether no vertex is at work."""
+        return not any(vertex.is_open for vertex in self.vertices.values())
+
+    def has_exported(self) -> bool:
+        """Tell whether an image or other output was written to the end."""
+        return any(
+            vertex.status is StepStatus.DONE and parse_step_name(vertex.name, self._targets).kind is StepKind.EXPORT
+            for vertex in self.vertices.values()
+        )
+
+    def build(self) -> Build:
+        """Return the build as far as it is known."""
+        names = {id(vertex): parse_step_name(vertex.name, self._targets) for vertex in self.vertices.values()}
+        outcome = self._outcome(names)
+        steps = tuple(self._step(vertex, names[id(vertex)], outcome) for vertex in self.vertices.values())
+        return Build(
+            builder="buildkit",
+            format=self.format,
+            outcome=outcome,
+            error=self.error
+            if self.error is not None
+            else next((step.error for step in steps if _is_fatal(step)), None),
+            started_at=self.started,
+            duration_seconds=self.duration,
+            context_bytes=sum(self._contexts.values()) if self._contexts else None,
+            images=tuple(self._built_images(names)),
+            cache_imports=tuple(_transfers(steps, StepKind.CACHE_IMPORT)),
+            cache_exports=tuple(_transfers(steps, StepKind.CACHE_EXPORT)),
+            base_images=tuple(_base_images(steps)),
+            steps=steps,
+            warnings=tuple(self.warnings),
+            line=self.line,
+        )
+
+    def _step(self, vertex: Vertex, name: StepName, outcome: Outcome) -> Step:
+        status = vertex.status
+        if vertex.is_open and outcome in (Outcome.FAILED, Outcome.CANCELED):
+            status = StepStatus.CANCELED
+        started = None
+        if vertex.started is not None and self.started is not None:
+            started = round(max(0.0, vertex.started - self.started), 3)
+        return Step(
+            kind=name.kind,
+            text=name.text,
+            status=status,
+            cached=None if status is StepStatus.UNKNOWN else status is StepStatus.CACHED,
+            cacheable=is_cacheable("buildkit", name.instruction),
+            number=vertex.number,
+            target=name.target if name.target is not None else self.service,
+            stage=name.stage,
+            platform=name.platform,
+            index=name.index,
+            total=name.total,
+            instruction=name.instruction,
+            started_seconds=started,
+            duration_seconds=vertex.duration,
+            digest=vertex.digest,
+            error=vertex.error,
+            output_lines=vertex.output_lines,
+            line=vertex.line,
+            inputs=vertex.inputs,
+        )
+
+    def _outcome(self, names: dict[int, StepName]) -> Outcome:
+        fatal = canceled = is_open = exported = exporting = False
+        complete: dict[tuple[str | None, str | None, str | None], int] = {}
+        totals: dict[tuple[str | None, str | None, str | None], int] = {}
+        for vertex in self.vertices.values():
+            name = names[id(vertex)]
+            is_transfer = name.kind in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
+            fatal |= vertex.status is StepStatus.FAILED and not is_transfer
+            canceled |= vertex.status is StepStatus.CANCELED and not is_transfer
+            is_open |= vertex.is_open
+            if name.kind is StepKind.EXPORT:
+                exporting = True
+                exported |= vertex.status is StepStatus.DONE
+            if name.index is not None and name.total is not None:
+                place = (name.target, name.stage, name.platform)
+                totals[place] = name.total
+                complete[place] = max(complete.get(place, 0), name.index)
+        if self.error is not None:
+            return Outcome.CANCELED if self.canceled and not self._has_own_failure(names) else Outcome.FAILED
+        if fatal and not exported:
+            return Outcome.FAILED
+        if canceled and not exported:
+            return Outcome.CANCELED
+        if is_open or not self.vertices:
+            return Outcome.INCOMPLETE if not self.finished else Outcome.SUCCEEDED
+        if exported or self.finished:
+            return Outcome.SUCCEEDED
+        # Without an output the builder prints nothing at the end: every stage told to its last step is all there is.
+        told = bool(totals) and all(complete[place] == total for place, total in totals.items())
+        return Outcome.SUCCEEDED if told and not exporting else Outcome.INCOMPLETE
+
+    def _has_own_failure(self, names: dict[int, StepName]) -> bool:
+        return any(
+            vertex.status is StepStatus.FAILED
+            and names[id(vertex)].kind not in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
+            and not _CANCELED.search(vertex.error or "")
+            for vertex in self.vertices.values()
+        )
+
+    def _built_images(self, names: dict[int, StepName]) -> Iterable[BuiltImage]:
+        for image in self._images.values():
+            digest = image.list_digest or image.digest
+            if digest or image.id or image.tags:
+                target = image.target if image.target is not None else self.service
+                yield BuiltImage(digest=digest, id=image.id, tags=tuple(image.tags), target=target)
+
+
+def parse_size(text: str) -> int | None:
+    """Read the size at the beginning of a text, as BuildKit prints it: `2B`, `1.17kB`, `28.05MB / 85MB`."""
+    match = _SIZE.match(text.strip())
+    if match is None:
+        return None
+    unit = _BINARY_UNITS.get(match[2]) or _UNITS.get(match[2], 1)
+    return round(float(match[1]) * unit)
+
+
+def parse_seconds(text: str) -> float | None:
+    """Read a number of seconds of at most ten digits."""
+    return float(text) if re.fullmatch(r"\d{1,10}(?:\.\d{0,9})?", text) else None
+
+
+def is_cancellation(error: str) -> bool:
+    """Tell whether an error says that somebody interrupted the build."""
+    return _CANCELED.search(error) is not None
+
+
+def decode(text: bytes) -> str:
+    """Return text of a log as a string without terminal escapes, up to the cap."""
+    if b"\x1b" in text:
+        text = strip_escapes(text)
+    return text[:TEXT_CAP].decode(errors="replace")
+
+
+def _is_fatal(step: Step) -> bool:
+    return step.status is StepStatus.FAILED and step.kind not in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
+
+
+def _transfers(steps: Iterable[Step], kind: StepKind) -> Iterable[CacheTransfer]:
+    for step in steps:
+        if step.kind is kind:
+            text = step.text.partition(" from " if kind is StepKind.CACHE_IMPORT else " to ")[2]
+            ended = step.status in (StepStatus.DONE, StepStatus.CACHED, StepStatus.FAILED)
+            yield CacheTransfer(
+                ref=text.strip() or None,
+                succeeded=step.status is not StepStatus.FAILED if ended else None,
+                seconds=step.duration_seconds,
+            )
+
+
+def _base_images(steps: Iterable[Step]) -> list[BaseImage]:
+    images: dict[BaseImage, None] = {}
+    for step in steps:
+        if step.instruction == "FROM":
+            words = [word for word in step.text.split()[1:] if not word.startswith("--")]
+            if words and words[0] != "scratch":
+                reference, _, digest = words[0].partition("@")
+                platform = step.platform.partition("->")[0] if step.platform else None
+                images.setdefault(BaseImage(reference=reference, digest=digest or None, platform=platform))
+    return list(images)
+
+
+_ESCAPES = re.compile(
+    rb"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b\n]{0,4096}(?:\x07|\x1b\\)?|_[^\x07\x1b\n]{0,4096}(?:\x07|\x1b\\)?|[@-Z\\-_=>78])"
+)
+
+
+def strip_escapes(text: bytes) -> bytes:
+    """Take terminal escapes (colours, titles, links) out of a line."""
+    return _ESCAPES.sub(b"", text)

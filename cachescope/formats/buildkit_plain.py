@@ -1,0 +1,545 @@
+"""BuildKit's plain progress: `docker buildx build --progress=plain`, buildctl, bake, compose, docker 20.10's BuildKit.
+
+    #0 building with "ci" instance using remote driver
+    #7 [web deps 3/4] COPY requirements.txt .
+    #7 CACHED
+    #8 [linux/amd64 build 4/4] RUN make
+    #8 0.430 compiling
+    #8 ...
+    #8 [linux/amd64 build 4/4] RUN make
+    #8 DONE 2.2s
+    #9 importing cache manifest from registry/app:cache
+    #9 ERROR: registry/app:cache: not found
+
+Printed by BuildKit's util/progress/progressui (printer.go). A line belongs to the block that is open, not to its number:
+clients before 0.11 print output under `#0`. Output always carries a time, so it cannot imitate a headline.
+"""
+
+import re
+from collections.abc import Iterator
+
+from cachescope.formats._buildkit import (
+    STEP_CAP,
+    TEXT_CAP,
+    Solve,
+    Vertex,
+    decode,
+    is_cancellation,
+    strip_escapes,
+)
+from cachescope.formats.base import FoundBuild, LogParser
+from cachescope.instructions import parse_step_name
+from cachescope.model import StepKind, StepStatus
+from cachescope.prefixes.base import LinePrefix
+from cachescope.prefixes.none import PREFIX as BARE
+
+# A digit that a CI masks becomes `***`: `#***`, `#1***`.
+_KEY = rb"#([0-9*]{1,12}) "
+# What stands outside of blocks and matters: the client's last words, and what compose v1 says before a build.
+_AROUND = (
+    rb"------\r*$|ERROR: |error: |failed to |executor failed|context canceled|canceled: |WARNING: No output|Check complete, "
+    rb"|##\[error\]buildx|Error: buildx|Error: failed|target [\w.-]{1,128}: failed to |Error response from daemon: |Building [\w.-]{1,128}\r*$"
+    rb"| > |\{\r*$"
+)
+_OUTPUT = rb"(?:[0-9*]{1,9}\.[0-9*]{0,9} |sha256:[0-9a-f]{1,64} [0-9a-z]|extracting sha256:)"
+_EVENT = re.compile(rb"\n(?:" + _KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)|((?:" + _AROUND + rb")[^\n]*))", re.MULTILINE)
+_LINE = re.compile(_KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)|((?:" + _AROUND + rb").*)", re.DOTALL | re.MULTILINE)
+_BODY = re.compile(_KEY)
+_GLUED = re.compile(
+    rb"#([0-9*]{1,12}) [0-9*]{1,9}\.[0-9*]{0,9} .*?#\1 (DONE [0-9]{1,9}\.[0-9]{1,3}s|CACHED|CANCELED|ERROR(?:: .*)?)$"
+)
+_DONE = re.compile(rb"DONE(?: ([0-9*]{1,9}(?:\.[0-9*]{0,9})?)s)?$")
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}$")
+_BUILDING_WITH = re.compile(rb'building with "')
+_HEADLINE = re.compile(
+    rb"#[0-9*]{1,12} (?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z])|building with \"|resolve image config for "
+    rb"|exporting to |importing cache manifest from |docker-image://|\[auth\] )"
+)
+_ENDING = re.compile(rb"#[0-9*]{1,12} (?:DONE [0-9.*]{1,12}s|CACHED|CANCELED|ERROR: [^\n]{0,2000})\r*$", re.MULTILINE)
+_FATAL = (
+    "failed to solve",
+    "failed to build",
+    "failed to receive status",
+    "failed to load",
+    "failed to export",
+    "failed to read dockerfile",
+    "failed to compute cache key",
+    "failed to create LLB",
+    "executor failed running",
+    "context canceled",
+    "did not complete successfully",
+    "buildx failed with",
+)
+_FIRST_NAMES = (
+    "[internal] load build definition",
+    "[internal] load local bake",
+    "[internal] load remote bake",
+    "[internal] booting",
+)
+_GAP = 160
+"""So many bytes outside of every block may be another builder's."""
+
+
+class _Build(Solve):
+    """One build, and where its printer stands."""
+
+    __slots__ = ("at_first", "at_last", "current", "has_instructions", "head_is_cut", "is_over", "last_key")
+
+    def __init__(self, line: int) -> None:
+        super().__init__("buildkit-plain", line)
+        self.current: bytes | None = None
+        self.last_key: bytes | None = None
+        self.is_over = False
+        """The client has said its last word."""
+        self.head_is_cut = False
+        self.has_instructions = False
+        self.at_first: float | None = None
+        self.at_last: float | None = None
+
+    def find(self, key: bytes) -> Vertex | None:
+        return self.vertices.get(key)
+
+
+class _Parser:
+    def __init__(self, prefix: LinePrefix) -> None:
+        self._prefix = prefix
+        self._bare = prefix is BARE
+        self._active: list[_Build] = []
+        self._done: list[FoundBuild] = []
+        self._steps = 0
+        self._dropped = 0
+        self._clipped = False
+        self._service: tuple[bytes, int] | None = None
+        self._bar = False
+        """The line before was a bar: a ` > name:` below it begins a trailer that repeats output."""
+        self._in_trailer = False
+        self._lines = 0
+        self._last_output = b""
+        self._open: _Build | None = None
+        """The build whose block is open: the only one that further lines without a headline can belong to."""
+        self._at: float | None = None
+
+    # -- feeding ------------------------------------------------------------------------------------------------------
+
+    def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
+        if self._bare and len(self._active) < 2:
+            return self._feed_bare(chunk, first_line)
+        self._feed_lines(chunk, first_line)
+        return None
+
+    def _feed_bare(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
+        """Read lines without a wrapper: only those that are no output of a step are looked at."""
+        text = b"\n" + chunk
+        outside: list[tuple[int, int]] = []
+        line, position = first_line - 1, 0
+        count = text.count
+        for match in _EVENT.finditer(text):
+            start = match.start()
+            gap = count(b"\n", position, start)
+            line += gap
+            if gap:
+                if self._open is not None:
+                    self._take_output(text, position, start, gap)
+                elif start - position > _GAP:
+                    outside.append((position, start - 1))
+            line += 1
+            key, rest, around = match.group(1, 2, 3)
+            if key is not None:
+                self._event(key, rest, line)
+            else:
+                self._around(around, line)
+            position = match.end()
+            if len(self._active) > 1:
+                self._feed_lines(text[position + 1 :], line + 1)
+                return None
+        end = len(text)
+        gap = count(b"\n", position, end)
+        if self._open is not None:
+            self._take_output(text, position, end, gap)
+        elif end - position > _GAP:
+            outside.append((position, end - 1))
+        self._lines = max(self._lines, line + gap)
+        if b"[output clipped, log limit" in chunk:
+            self._clipped = True
+        return outside
+
+    def _take_output(self, text: bytes, start: int, end: int, lines: int) -> None:
+        """Count the output of the open block, and keep its last line: a DONE may be glued to it."""
+        build = self._open
+        if build is None or build.current is None:
+            return
+        vertex = build.vertices.get(build.current)
+        if vertex is not None:
+            vertex.output_lines += lines
+        tail = text[max(start, end - 4096) : end].rstrip(b"\r\n")
+        if tail:
+            self._last_output = tail[tail.rfind(b"\n") + 1 :]
+
+    def _feed_lines(self, chunk: bytes, number: int) -> None:
+        """Read lines one by one: those of a wrapper, and those of builds that run side by side."""
+        strip, bare = self._prefix.strip, self._bare
+        for raw in chunk.split(b"\n"):
+            if b"#" not in raw and not bare and len(raw) > 4096:
+                number += 1
+                continue
+            if bare:
+                text, at, continues = raw, None, False
+            else:
+                line = strip(raw)
+                text, at, continues = line.text, line.at, line.continues
+            if at is not None:
+                self._at = at
+            match = None if continues else _LINE.match(text)
+            if match is None:
+                self._count_line(text)
+            elif match[1] is not None:
+                self._event(match[1], match[2], number)
+            else:
+                self._around(match[3], number)
+            number += 1
+        self._lines = max(self._lines, number - 1)
+        if b"[output clipped, log limit" in chunk:
+            self._clipped = True
+
+    def _count_line(self, text: bytes) -> None:
+        body = _BODY.match(text)
+        if body is None:
+            return
+        build = self._open
+        if len(self._active) > 1:
+            build = self._owner(body[1]) or build
+        if build is not None and build.current is not None:
+            vertex = build.vertices.get(build.current if body[1] == b"0" else body[1])
+            if vertex is not None:
+                vertex.output_lines += 1
+            self._last_output = text[-4096:].rstrip(b"\r\n") if len(text) > 4096 else text.rstrip(b"\r\n")
+
+    # -- events -------------------------------------------------------------------------------------------------------
+
+    def _event(self, key: bytes, rest: bytes, line: int) -> None:
+        if rest[-1:] in (b"\r", b" "):
+            rest = rest.rstrip(b"\r ")
+        if b"\x1b" in rest:
+            rest = strip_escapes(rest)
+        if self._in_trailer:
+            if key not in (b"0", b"1"):
+                return
+            self._in_trailer = False
+        self._bar = False
+        if key == b"0":
+            if _BUILDING_WITH.match(rest):
+                self._start(line)
+            return
+        build = self._open if len(self._active) < 2 else self._owner(key)
+        if build is None:
+            build = self._active[-1] if self._active else None
+        if build is not None and not build.is_over:
+            vertex = build.vertices.get(key)
+            if vertex is not None and self._ends(build, vertex, key, rest):
+                build.last_line = line
+                return
+            if build.current == key and vertex is not None and not self._is_other_headline(vertex, rest):
+                build.last_line = line
+                self._body(build, vertex, rest)
+                return
+        if _is_ending(rest) or rest == b"...":
+            return  # of a vertex whose headline was cut away
+        self._headline(key, rest, line)
+
+    def _ends(self, build: _Build, vertex: Vertex, key: bytes, rest: bytes) -> bool:
+        """Take the end of a block: `...`, `DONE 1.2s`, `CACHED`, `ERROR: …`, `CANCELED`."""
+        first = rest[:1]
+        if first == b"D":
+            done = _DONE.match(rest)
+            if done is None:
+                return False
+            self._close(build, vertex, StepStatus.DONE)
+            vertex.duration = float(done[1]) if done[1] is not None and b"*" not in done[1] else None
+        elif first == b"C":
+            if rest == b"CACHED":
+                self._close(build, vertex, StepStatus.CACHED)
+            elif rest == b"CANCELED":
+                self._close(build, vertex, StepStatus.CANCELED)
+            else:
+                return False
+        elif first == b"E":
+            if rest[:7] != b"ERROR: " and rest != b"ERROR":
+                return False
+            self._close(build, vertex, StepStatus.FAILED)
+            vertex.error = decode(rest[7:]) or None
+            if vertex.error is not None and is_cancellation(vertex.error):
+                vertex.status = StepStatus.CANCELED
+        elif rest == b"...":
+            build.current = None
+            if self._open is build:
+                self._open = None
+        else:
+            return False
+        return True
+
+    def _close(self, build: _Build, vertex: Vertex, status: StepStatus) -> None:
+        vertex.status = status
+        vertex.duration = None
+        build.current = None
+        if self._open is build:
+            self._open = None
+        if self._at is not None:
+            build.at_last = self._at
+
+    def _is_other_headline(self, vertex: Vertex, rest: bytes) -> bool:
+        """Tell whether a line in an open block is the headline of another build's vertex of that number."""
+        return rest[:1] == b"[" and _HEADLINE.match(b"#1 " + rest) is not None and decode(rest) != vertex.name
+
+    def _body(self, build: _Build, vertex: Vertex, rest: bytes) -> None:
+        if vertex.digest is None and _DIGEST.match(rest):
+            vertex.digest = rest.decode()
+            return
+        build.note(vertex, decode(rest))
+
+    def _headline(self, key: bytes, rest: bytes, line: int) -> None:
+        """Open a block: of a vertex that is new, goes on, or begins another build."""
+        name = decode(rest)
+        build = self._place(key, name)
+        if build is None:
+            if not self._may_begin(key, name):
+                return
+            build = self._start(line)
+            build.head_is_cut = key not in (b"1", b"2", b"3") and b"*" not in key
+        self._unglue(build)
+        vertex = build.vertices.get(key)
+        if vertex is None:
+            vertex = build.add(key, Vertex(name, line, number=int(key) if key.isdigit() else None))
+            self._steps += 1
+            if not build.has_instructions and name[:1] == "[" and parse_step_name(name).kind is StepKind.INSTRUCTION:
+                build.has_instructions = True
+        elif vertex.name != name:
+            build.add(key, vertex)
+            vertex.name = name if "@" not in vertex.name or "@" in name else vertex.name
+        if not vertex.is_open:
+            vertex.status = StepStatus.RUNNING
+        if build.at_first is None:
+            build.at_first = self._at
+        build.at_last = self._at
+        build.current = build.last_key = key
+        build.last_line = line
+        self._open = build
+
+    def _may_begin(self, key: bytes, name: str) -> bool:
+        """Tell whether a headline is one without doubt: what follows `#7 ` in any other text begins no build."""
+        return _HEADLINE.match(b"#1 " + name.encode(errors="replace")) is not None
+
+    def _place(self, key: bytes, name: str) -> _Build | None:
+        """Return the build that a headline belongs to; None when it begins a new one."""
+        best: tuple[int, _Build] | None = None
+        for build in reversed(self._active):
+            score = self._fit(build, key, name)
+            if score > 0 and (best is None or score > best[0]):
+                best = (score, build)
+        return best[1] if best is not None else None
+
+    def _fit(self, build: _Build, key: bytes, name: str) -> int:
+        if build.is_over:
+            return 0
+        vertex = build.vertices.get(key)
+        if vertex is not None:
+            if not _is_same_vertex(vertex.name, name):
+                return 0
+            if vertex.is_open and build.current != key:
+                return 5  # it was interrupted by another vertex
+            if vertex.is_open:
+                return 1 if not name.startswith(_FIRST_NAMES) else 0
+            if build.has_instructions and name.startswith(_FIRST_NAMES) and key == b"1":
+                return 0
+            return 3 if not (build.is_resting() and build.has_exported()) else 0
+        if name.startswith(_FIRST_NAMES[1:]) and build.vertices:
+            return 0
+        if not key.isdigit():
+            return 2
+        number, highest = int(key), max((v.number or 0 for v in build.vertices.values()), default=0)
+        if number == highest + 1:
+            return 4
+        return 2 if number > highest - 12 or number > 3 else 1
+
+    def _owner(self, key: bytes) -> _Build | None:
+        """Return which of several builds a line of an open block belongs to."""
+        owners = [build for build in self._active if build.current == key and not build.is_over]
+        if self._open in owners:
+            return self._open
+        return owners[-1] if owners else None
+
+    def _start(self, line: int) -> _Build:
+        """Begin a build; those that rest are over."""
+        service = self._service
+        for build in self._active:
+            self._unglue(build)
+        self._active = [build for build in self._active if not self._retire(build)]
+        build = _Build(line)
+        build.at_first = build.at_last = self._at
+        if service is not None and line - service[1] <= 2:
+            build.service = service[0].decode(errors="replace")
+            build.line = service[1]
+        self._service = None
+        self._active.append(build)
+        self._open = None
+        return build
+
+    def _retire(self, build: _Build) -> bool:
+        if not (build.is_over or build.finished or build.is_resting()):
+            return False
+        self._keep(build)
+        return True
+
+    def _keep(self, build: _Build) -> None:
+        if self._steps > STEP_CAP and len(self._done) > 0:
+            self._dropped += 1
+            self._steps -= len(build.vertices)
+        elif build.vertices or build.error is not None:
+            self._done.append(_found(build))
+
+    def _unglue(self, build: _Build) -> None:
+        """Find the end of a block that ends without one: 20.10 glues it to output without a last line end."""
+        if build.current is None:
+            return
+        vertex = build.vertices.get(build.current)
+        glued = _GLUED.search(self._last_output)
+        if vertex is not None and glued is not None and glued[1] == build.current:
+            self._ends(build, vertex, glued[1], glued[2])
+        build.current = None
+        if self._open is build:
+            self._open = None
+
+    # -- lines outside of blocks --------------------------------------------------------------------------------------
+
+    def _around(self, text: bytes, line: int) -> None:
+        text = text.rstrip(b"\r ")
+        if text.startswith(b"------"):
+            self._in_trailer = False
+            self._bar = True
+            return
+        if text.startswith(b" > "):
+            self._in_trailer = self._bar
+            self._bar = False
+            return
+        if self._in_trailer:
+            return
+        if text.startswith(b"Building "):
+            self._service = (text[9:], line)
+            return
+        build = self._failed_build()
+        if build is None:
+            self._headless_error(text, line)
+            return
+        said = decode(text)
+        if said.startswith(("WARNING: No output", "Check complete, ")):
+            if said.startswith("Check complete, ") and " no warnings" not in said:
+                build.fail(said)
+            build.finished = True
+        elif said == "{":
+            build.finished = all("bake" in vertex.name for vertex in build.vertices.values())
+        elif any(words in said for words in _FATAL) or not build.has_exported():
+            self._unglue(build)
+            build.fail(_without_label(said))
+            build.is_over = True
+            self._open = None if self._open is build else self._open
+        else:
+            return
+        build.last_line = line
+
+    def _failed_build(self) -> _Build | None:
+        """Return the build that a last word is about: the one with a failed step, else the latest."""
+        if not self._active:
+            return None
+        failed = [
+            build
+            for build in self._active
+            if not build.is_over and any(v.status is StepStatus.FAILED for v in build.vertices.values())
+        ]
+        return failed[-1] if failed else self._active[-1]
+
+    def _headless_error(self, text: bytes, line: int) -> None:
+        """A build that fails before its first step is a build too."""
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def builds(self) -> list[FoundBuild]:
+        for build in self._active:
+            vertex = build.vertices.get(build.current) if build.current is not None else None
+            glued = _GLUED.search(self._last_output)
+            if vertex is not None and glued is not None and glued[1] == build.current:
+                self._ends(build, vertex, glued[1], glued[2])
+        running = [_found(build) for build in self._active if build.vertices or build.error is not None]
+        return sorted(self._done + running, key=lambda found: found.first_line)
+
+    def warnings(self) -> list[str]:
+        return list(self._warnings())
+
+    def _warnings(self) -> Iterator[str]:
+        if self._dropped:
+            yield f"More than {STEP_CAP:,} steps: {self._dropped:,} later builds are not listed."
+        if self._clipped:
+            yield "The builder clipped the output of a step."
+        for build in self._active:
+            if build.head_is_cut:
+                yield f"The head of the build at line {build.line} is cut off."
+            if not build.is_over and not build.is_resting():
+                yield f"The log ends before the build that begins at line {build.line} does."
+
+
+def _found(build: _Build) -> FoundBuild:
+    if build.at_first is not None and build.at_last is not None:
+        build.started = build.at_first
+        build.duration = round(max(0.0, build.at_last - build.at_first), 3)
+    return FoundBuild(build.build(), build.line, max(build.last_line, build.line))
+
+
+def _is_ending(rest: bytes) -> bool:
+    return rest in (b"CACHED", b"CANCELED", b"ERROR") or rest.startswith((b"ERROR: ", b"DONE "))
+
+
+def _is_same_vertex(known: str, name: str) -> bool:
+    """Tell whether two headlines are of one vertex: bake changes the target, a digest may be added."""
+    if known == name or known.partition("@")[0] == name.partition("@")[0]:
+        return True
+    left, right = parse_step_name(known), parse_step_name(name)
+    if left.index is not None:
+        return (left.text, left.index, left.total) == (right.text, right.index, right.total)
+    return known.partition("] ")[2] == name.partition("] ")[2] != ""
+
+
+def _without_label(text: str) -> str:
+    for label in ("##[error]buildx failed with: ", "Error: buildx failed with: ", "ERROR: ", "error: ", "Error: "):
+        text = text.removeprefix(label)
+    return text[:TEXT_CAP]
+
+
+class _BuildkitPlain:
+    needles = (
+        b"internal] ",
+        b"] FROM ",
+        b"] RUN ",
+        b"] COPY ",
+        b"] WORKDIR ",
+        b"] ADD ",
+        b" DONE ",
+        b"CACHED",
+        b"building with",
+    )
+
+    def sniff(self, head: bytes, prefix: LinePrefix) -> float:
+        """Return 0.9 for headlines with their ends, less for one of the two."""
+        if b"#" not in head:
+            return 0.0
+        lines = [prefix.strip(line) for line in head.split(b"\n") if b"#" in line]
+        texts = [line.text for line in lines if not line.continues and line.text.startswith(b"#")]
+        headlines = sum(_HEADLINE.match(text) is not None for text in texts)
+        endings = sum(_ENDING.match(text) is not None for text in texts)
+        if headlines and endings:
+            return 0.9
+        return 0.5 if headlines or endings > 1 else 0.0
+
+    def parser(self, prefix: LinePrefix) -> LogParser:
+        """Open a parser."""
+        return _Parser(prefix)
+
+
+FORMAT = _BuildkitPlain()
