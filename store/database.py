@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -119,3 +121,12 @@ def after_commit(session: Session, function: Callable[[], object]) -> None:
     A fast worker would look for a row that is not there yet, so tasks are queued this way.
     """
     session.info.setdefault(_AFTER_COMMIT, []).append(function)
+
+
+def insert(session: Session, table: Any) -> Any:
+    """Begin an INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`.
+
+    Both databases write it alike, SQLAlchemy keeps it in two places.
+    """
+    dialect = session.get_bind().dialect.name
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)

@@ -166,6 +166,7 @@ class Step(Base):
     digest: Mapped[str | None]
     error: Mapped[str | None]
     output_lines: Mapped[int] = mapped_column(Integer, default=0)
+    transferred_bytes: Mapped[int | None]
     line: Mapped[int | None] = mapped_column(Integer)
     inputs: Mapped[list[Any] | None]
     """Positions of the steps it stands on, -1 for one that is no step; only where the log tells."""
@@ -214,3 +215,5 @@ class Break(Base):
     """Positions of the steps that missed only because of it."""
     files: Mapped[list[Any]] = mapped_column(default=list)
     evidence: Mapped[list[Any]] = mapped_column(default=list)
+    possible: Mapped[list[Any]] = mapped_column(default=list)
+    """The causes that the evidence leaves, where there are several."""

@@ -10,6 +10,7 @@ from store.models.base import Base, CreatedAt, PublicId, one_of
 
 DELIVERY_KINDS = ("upload", "hook", "demo")
 DELIVERY_STATES = ("new", "working", "done", "ignored", "failed")
+_OPEN = text("state IN ('new', 'working')")
 
 
 class StoredLog(Base):
@@ -37,13 +38,8 @@ class Delivery(Base):
         Index(None, "log_digest"),
         Index(None, "body_digest"),
         Index("ix_deliveries_team_received", "team_id", "received_at"),
-        # What the sweeper looks for: a few rows, however many deliveries there have ever been.
-        Index(
-            "ix_deliveries_due",
-            "next_at",
-            postgresql_where=text("state IN ('new', 'working')"),
-            sqlite_where=text("state IN ('new', 'working')"),
-        ),
+        # What workers and the sweeper look for: a few rows, however many deliveries there have ever been.
+        Index("ix_deliveries_due", "next_at", postgresql_where=_OPEN, sqlite_where=_OPEN),
     )
 
     id: Mapped[PublicId]
@@ -70,6 +66,7 @@ class Delivery(Base):
     fence: Mapped[int] = mapped_column(default=0)
     """Grows with every claim: a worker whose lease ran out finds that its number is no longer the present one."""
     next_at: Mapped[CreatedAt]
+    """Not worked off before; while somebody works on it, when their lease ends."""
     lease_until: Mapped[datetime | None]
     error: Mapped[str | None]
     received_at: Mapped[CreatedAt]

@@ -1,1 +1,1 @@
-"""Every query but the charts' selects: plain functions, Session first, each within a team or one of its repositories."""
+"""Every query but the charts' selects: plain functions, Session first, within a team or one of its repositories."""

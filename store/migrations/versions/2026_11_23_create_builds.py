@@ -12,14 +12,6 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
-        "logs",
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("unpacked_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("stored_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("digest", name=op.f("pk_logs")),
-    )
-    op.create_table(
         "heartbeats",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -27,6 +19,14 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("kind IN ('worker', 'scheduler')", name=op.f("ck_heartbeats_kind")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_heartbeats")),
+    )
+    op.create_table(
+        "logs",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("unpacked_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("stored_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_logs")),
     )
     op.create_table(
         "teams",
@@ -556,6 +556,7 @@ def upgrade() -> None:
         sa.Column("cascade", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("files", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("evidence", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("possible", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.ForeignKeyConstraint(
             ["build_id"], ["builds.id"], name=op.f("fk_breaks_build_id_builds"), ondelete="CASCADE"
         ),
@@ -641,6 +642,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("output_lines", sa.Integer(), nullable=False),
+        sa.Column("transferred_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("line", sa.Integer(), nullable=True),
         sa.Column("inputs", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("reference_seconds", sa.Float(precision=53), nullable=True),
@@ -758,5 +760,5 @@ def downgrade() -> None:
     op.drop_table("memberships")
     op.drop_table("users")
     op.drop_table("teams")
-    op.drop_table("heartbeats")
     op.drop_table("logs")
+    op.drop_table("heartbeats")

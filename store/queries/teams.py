@@ -1,0 +1,60 @@
+"""Teams and who belongs to them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from store.models import Membership, Team
+from store.queries.repositories import delete_repository, list_repositories
+
+
+def create_team(session: Session, *, slug: str, name: str, is_demo: bool = False, time_zone: str = "UTC") -> Team:
+    """Add a team; raises sqlalchemy.exc.IntegrityError when the slug is taken."""
+    team = Team(slug=slug, name=name, is_demo=is_demo, time_zone=time_zone)
+    session.add(team)
+    session.flush()
+    return team
+
+
+def find_demo(session: Session) -> Team | None:
+    """The team that the demo filled, where there is one."""
+    return session.scalar(select(Team).where(Team.is_demo).order_by(Team.id).limit(1))
+
+
+def list_teams(session: Session, team_ids: Sequence[int]) -> Sequence[Team]:
+    """Some teams by name."""
+    return session.scalars(select(Team).where(Team.id.in_(team_ids)).order_by(Team.name, Team.id)).all()
+
+
+def add_member(session: Session, team_id: int, user_id: int, role: str) -> None:
+    """Let a person into a team, or change their role."""
+    member = session.get(Membership, (team_id, user_id))
+    if member is None:
+        session.add(Membership(team_id=team_id, user_id=user_id, role=role))
+    else:
+        member.role = role
+    session.flush()
+
+
+def remove_member(session: Session, team_id: int, user_id: int) -> bool:
+    """Take a person out of a team; False when they were not in it."""
+    member = session.get(Membership, (team_id, user_id))
+    if member is None:
+        return False
+    session.delete(member)
+    session.flush()
+    return True
+
+
+def set_time_zone(session: Session, team_id: int, time_zone: str) -> None:
+    """Change the zone in which a team's pages show times."""
+    session.execute(update(Team).where(Team.id == team_id).values(time_zone=time_zone))
+
+
+def delete_team(session: Session, team: Team) -> None:
+    """Delete a team with everything it owns; raw logs that nobody else refers to are left for housekeeping."""
+    for repository in list_repositories(session, team.id):
+        delete_repository(session, repository)
+    session.delete(team)
+    session.flush()
