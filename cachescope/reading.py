@@ -11,7 +11,7 @@ from cachescope.formats import FORMATS
 from cachescope.formats.base import FoundBuild, LogFormat, LogParser
 from cachescope.model import Build, LogReading
 from cachescope.prefixes import PREFIXES
-from cachescope.prefixes.base import Line, LinePrefix
+from cachescope.prefixes.base import FittingPrefix, Line, LinePrefix, Unwrapper, UnwrappingPrefix
 
 LINE_CAP = 256 * 1024
 """A longer line is read up to here."""
@@ -40,10 +40,17 @@ class LogReader:
         self._lines = _LineCutter()
         self._head = bytearray()
         self._sorter: _Sorter | None = None
-        self._finished = False
+        self._unwrapper: Unwrapper | None = None
+        self._unwrapped: str | None = None
+        self._begun = False
 
     def feed(self, chunk: bytes) -> None:
         """Read on; a chunk may be cut anywhere, also within a line or a character."""
+        if not self._begun:
+            self._begun = True
+            self._unwrap(chunk)
+        if self._unwrapper is not None:
+            chunk = self._unwrapper.feed(chunk)
         for piece in self._lines.feed(chunk):
             if self._sorter is not None:
                 self._sorter.feed(piece)
@@ -53,9 +60,17 @@ class LogReader:
                 self._sorter = _sort(bytes(self._head))
                 self._head.clear()
 
+    def _unwrap(self, head: bytes) -> None:
+        """See whether a wrapper comes as something else than lines."""
+        for prefix in PREFIXES.values():
+            if isinstance(prefix, UnwrappingPrefix):
+                self._unwrapper = prefix.unwrapper(head)
+                if self._unwrapper is not None:
+                    self._unwrapped = prefix.wrapper
+                    return
+
     def finish(self) -> None:
         """Say that the log has ended: a last line without a line end is read too."""
-        self._finished = True
         rest = self._lines.finish()
         if self._sorter is None:
             self._head += rest
@@ -72,7 +87,7 @@ class LogReader:
                 f"{count} line{'s are' if count > 1 else ' is'} longer than {LINE_CAP // 1024} KiB and read only up to there."
             )
         return LogReading(
-            wrapper=sorter.wrapper,
+            wrapper=self._unwrapped or sorter.wrapper,
             lines=sorter.lines,
             warnings=tuple(warnings),
             builds=tuple(_merge(found)),
@@ -325,6 +340,8 @@ def recognise_prefix(head: bytes) -> tuple[str | None, LinePrefix, bool]:
             break
         used.add(name)
         prefix = PREFIXES[name]
+        if isinstance(prefix, FittingPrefix):
+            prefix = prefix.fitted(sample)
         wrapper = wrapper or prefix.wrapper
         chosen = prefix if chosen is None else StackedPrefix(chosen, prefix)
         stripped = [prefix.strip(line) for line in sample.split(b"\n")]

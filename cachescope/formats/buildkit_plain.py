@@ -76,6 +76,7 @@ _FIRST_NAMES = (
     "[internal] load remote bake",
     "[internal] booting",
 )
+_BEGINNINGS = ("[internal] load", "[internal] booting")
 _GAP = 160
 """So many bytes outside of every block may be another builder's."""
 
@@ -348,9 +349,7 @@ class _Parser:
                 return 5  # it was interrupted by another vertex
             if vertex.is_open:
                 return 1 if not name.startswith(_FIRST_NAMES) else 0
-            if build.has_instructions and name.startswith(_FIRST_NAMES) and key == b"1":
-                return 0
-            return 3 if not (build.is_resting() and build.has_exported()) else 0
+            return 0 if build.has_instructions and name.startswith(_BEGINNINGS) and len(key) == 1 else 3
         if name.startswith(_FIRST_NAMES[1:]) and build.vertices:
             return 0
         if not key.isdigit():

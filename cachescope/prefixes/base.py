@@ -5,7 +5,7 @@ Formats search the raw chunk for their own words first and strip only the lines 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +34,26 @@ class LinePrefix(Protocol):
 
     def strip(self, line: bytes) -> Line:
         """Take the prefix off one line; a line that lacks it comes back as it is, without a time."""
+
+
+@runtime_checkable
+class FittingPrefix(LinePrefix, Protocol):
+    """A wrapper whose shape is learned from the log itself, such as a log framework's pattern."""
+
+    def fitted(self, head: bytes) -> LinePrefix:
+        """Return the prefix as it stands in this log."""
+
+
+class Unwrapper(Protocol):
+    """Turns a log that is no text of lines (a JSON answer of a CI) into one, piece by piece."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the lines that this chunk brings."""
+
+
+@runtime_checkable
+class UnwrappingPrefix(LinePrefix, Protocol):
+    """A wrapper that may also come as something else than lines."""
+
+    def unwrapper(self, head: bytes) -> Unwrapper | None:
+        """Return what turns this log into lines; None where it is lines already. `head` is its first chunk."""

@@ -1,0 +1,158 @@
+"""Any other prefix in front of every line: `git push` hooks, log frameworks, indentation, quoted text.
+
+    remote: #5 [2/3] RUN make
+    2026-11-23 17:05:47,123 INFO  [builder] Step 1/3 : FROM busybox
+    [INFO] #7 CACHED
+    {"log":"#8 DONE 1.2s\\n","stream":"stderr","time":"2026-11-23T17:05:54.524240273Z"}
+
+The shape is learned from the lines of a builder that are not at the beginning of a line: parts that stay the same
+are literal, digits and words that change are not. Docker's json-file lines are unpacked.
+"""
+
+import re
+from collections import Counter
+
+import orjson
+
+from cachescope.prefixes._stamps import STAMP, parse_stamp, seconds_of
+from cachescope.prefixes.base import Line, LinePrefix
+
+_MARKER = re.compile(
+    rb"#[0-9]{1,6} (?:\[[^\]\n]{1,200}\] |DONE [0-9.]{1,9}s|CACHED|ERROR: |[0-9]{1,6}\.[0-9]{1,3} |transferring |exporting )"
+    rb"|Step [0-9]{1,4}/[0-9]{1,4} : [A-Z]|(?:\[[0-9]{1,3}/[0-9]{1,3}\] )?STEP [0-9]{1,4}(?:/[0-9]{1,4})?: [A-Z]| ---> (?:[0-9a-f]{12}|Using cache|Running in)"
+)
+_JSON_FILE = re.compile(rb'\s{0,8}\{"(?:log|stream|time)":"')
+_DIGITS = re.compile(rb"[0-9]+")
+_ZONELESS = re.compile(rb"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)[.,]?(\d{0,9})")
+_ANY_STAMP = re.compile(STAMP)
+_SAMPLE = 400
+
+
+class _JsonFile:
+    """Docker's json-file log driver: one JSON object per piece of a line."""
+
+    wrapper = None
+
+    def sniff(self, head: bytes) -> float:
+        """Return the share of lines that are such objects."""
+        lines = [line for line in head.split(b"\n", _SAMPLE)[:_SAMPLE] if line.strip()]
+        share = sum(_JSON_FILE.match(line) is not None for line in lines) / max(1, len(lines))
+        return 0.9 * share if share > 0.6 else 0.0
+
+    def strip(self, line: bytes) -> Line:
+        """Take the text and its time out."""
+        line = line.rstrip(b"\r\n")
+        if not _JSON_FILE.match(line):
+            return Line(line)
+        try:
+            item = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return Line(line)
+        text, time = (item.get("log"), item.get("time")) if isinstance(item, dict) else (None, None)
+        if not isinstance(text, str):
+            return Line(line)
+        at = parse_stamp(time) if isinstance(time, str) else None
+        return Line(text.encode(errors="replace").rstrip(b"\r\n"), at)
+
+
+class _Fitted:
+    """A prefix of a learned shape."""
+
+    wrapper = None
+
+    def __init__(self, shape: re.Pattern[bytes]) -> None:
+        self._shape = shape
+
+    def sniff(self, head: bytes) -> float:
+        """Return how many lines have the shape."""
+        lines = head.split(b"\n", _SAMPLE)[:_SAMPLE]
+        return 0.6 * sum(self._shape.match(line) is not None for line in lines) / len(lines)
+
+    def strip(self, line: bytes) -> Line:
+        """Take off what has the shape, and read a time in it."""
+        line = line.rstrip(b"\r\n")
+        match = self._shape.match(line)
+        if match is None:
+            return Line(line)
+        return Line(line[match.end() :], _time_in(match[0]))
+
+
+class _Generic:
+    wrapper = None
+
+    def sniff(self, head: bytes) -> float:
+        """Return how many of the builder's own lines stand behind something else."""
+        as_json = _JSON.sniff(head)
+        if as_json:
+            return as_json
+        behind, bare = _prefixes(head)
+        if len(behind) < 2 or len(behind) <= 2 * bare:
+            return 0.0
+        return 0.6 * len(behind) / (len(behind) + bare) if _shape(behind) is not None else 0.0
+
+    def strip(self, line: bytes) -> Line:
+        """Leave the line as it is: without a log there is no shape."""
+        return Line(line.rstrip(b"\r\n"))
+
+    def fitted(self, head: bytes) -> LinePrefix:
+        """Return the prefix with the shape that most of the builder's lines have."""
+        if _JSON.sniff(head):
+            return _JSON
+        shape = _shape(_prefixes(head)[0])
+        return self if shape is None else _Fitted(shape)
+
+
+def _prefixes(head: bytes) -> tuple[list[bytes], int]:
+    """Return what stands before the builder's words in each line, and in how many lines nothing does."""
+    behind: list[bytes] = []
+    bare = 0
+    for line in head.split(b"\n")[:5000]:
+        match = _MARKER.search(line[:1024])
+        if match is None:
+            continue
+        if match.start() == 0:
+            bare += 1
+        else:
+            behind.append(line[: match.start()])
+            if len(behind) >= _SAMPLE:
+                break
+    return behind, bare
+
+
+def _shape(prefixes: list[bytes]) -> re.Pattern[bytes] | None:
+    """Return a pattern for the shape that most prefixes share."""
+    counted = Counter(len(prefix.split(b" ")) for prefix in prefixes)
+    if not counted:
+        return None
+    words, often = counted.most_common(1)[0]
+    if words > 24 or often * 5 < len(prefixes) * 3:
+        return None
+    columns = list(zip(*(prefix.split(b" ") for prefix in prefixes if prefix.count(b" ") == words - 1), strict=True))
+    return re.compile(b" ".join(_column(column) for column in columns))
+
+
+def _column(words: tuple[bytes, ...]) -> bytes:
+    """Return a pattern for one word of the prefix."""
+    if len(set(words)) == 1 and not _DIGITS.search(words[0]):
+        return re.escape(words[0])
+    shapes = {_DIGITS.sub(b"0", word) for word in words}
+    if len(shapes) == 1:
+        parts = _DIGITS.split(words[0])
+        return rb"\d{1,20}".join(re.escape(part) for part in parts)
+    return rb"[^ \n]{0,256}"
+
+
+def _time_in(prefix: bytes) -> float | None:
+    """Return the time that stands in a prefix; one without a zone is taken as UTC."""
+    match = _ANY_STAMP.search(prefix)
+    if match is not None:
+        return seconds_of(match)
+    zoneless = _ZONELESS.search(prefix)
+    if zoneless is None:
+        return None
+    day, clock, fraction = zoneless.groups()
+    return parse_stamp(f"{day.decode()}T{clock.decode()}.{fraction.decode() or '0'}Z")
+
+
+_JSON = _JsonFile()
+PREFIX = _Generic()
