@@ -76,7 +76,7 @@ _FIRST_NAMES = (
     "[internal] load remote bake",
     "[internal] booting",
 )
-_BEGINNINGS = ("[internal] load", "[internal] booting")
+_BEGINNINGS = (*_FIRST_NAMES, "[internal] load .dockerignore")
 _GAP = 160
 """So many bytes outside of every block may be another builder's."""
 
