@@ -1,0 +1,581 @@
+"""Puts the builds of Docker's classic builder together from its headlines, arrows and closing lines.
+
+Both ways in which that builder reaches us, the client's text and the Engine API's messages, say the same things in the
+same order (github.com/moby/moby, builder/dockerfile/{builder,dispatchers,internals}.go):
+
+    Step 4/9 : RUN npm ci
+     ---> Using cache            or   ---> Running in 2acb0373723a … Removing intermediate container 2acb0373723a
+     ---> 8e1edf7896fc
+    Successfully built 8e1edf7896fc
+
+A RUN may print any of these lines itself. A headline therefore counts only in sequence, and after a RUN only below the
+line that ends a step; a whole build printed by a RUN is dropped when the build around it goes on.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from cachescope.formats.base import FoundBuild
+from cachescope.instructions import is_cacheable, keyword_of
+from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepKind, StepStatus
+from cachescope.prefixes.base import Line
+
+MAX_STEPS = 50_000
+MAX_TEXT_BYTES = 24 * 1024 * 1024
+LIVE_BUILDS = 16
+"""How many of the last builds may still turn out to go on, or to be the output of one that does."""
+
+ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?]{0,32}[A-Za-z]|\][^\x07\x1b\n]{0,2048}(?:\x07|\x1b\\))")
+_IMAGE_ID = re.compile(rb"(?:sha256:)?[0-9a-f]{12,64}")
+_AS = re.compile(r"(?is)FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*")
+_PULL_DIGEST = re.compile(rb"Digest: (sha256:[0-9a-f]{64})")
+_COMMAND = re.compile(r"The command ['\"](.{0,65536})['\"] returned a non-zero code: \d{1,9}", re.DOTALL)
+
+# What the daemon and the client say when a build fails, wherever it stands in a line's beginning.
+_SURE_ERROR = re.compile(
+    rb"(?:ERROR: )?(?:"
+    rb"Service '[^'\n]{1,200}' failed to build ?:|(?:COPY|ADD) failed: |Error response from daemon: |"
+    rb"OCI runtime create failed|failed to create (?:shim|task|endpoint|LLB)|error (?:creating|while creating) |"
+    rb"container_linux\.go:|hcsshim::|Error processing tar file|failed to (?:register|export|copy files|commit)|"
+    rb"Cannot connect to the Docker daemon|error during connect: |context canceled|"
+    rb"unable to prepare context: |error checking context: |[Dd]ockerfile parse error|failed to build: )"
+)
+# What a step that runs no command of the user may print before it fails; its other lines are pull progress.
+_LIKELY_ERROR = re.compile(
+    rb"(?i)error|fail|denied|not found|no such|cannot|can't|invalid|unknown|unauthorized|forbidden|timeout|timed out|"
+    rb"refused|exceeded|toomanyrequests|unexpected|no space left|unsupported|not supported|no matching|must |too "
+)
+_PULL_PROGRESS = re.compile(
+    rb"(?:[0-9a-f]{12}: )?"
+    rb"(?:Pulling |Waiting|Verifying |Download|Extracting|Pull complete|Retrying|Already exists|Digest: |Status: )"
+)
+
+
+def arrow_of(line: bytes) -> bytes | None:
+    """Return what stands behind the builder's arrow at the end of a line, None where there is none.
+
+    Output without a final newline may stand in front of the arrow, a CI's prefix too.
+    """
+    at = line.rfind(b"--->")
+    if at < 0:
+        return None
+    rest = line[at + 4 :]
+    if b"\x1b" in rest:
+        rest = ESCAPES.sub(b"", rest)
+    return rest.strip()
+
+
+def visible(text: bytes) -> bytes:
+    """Return what a terminal shows of a line: no colours, nothing that a carriage return has overwritten."""
+    if b"\x1b" in text:
+        text = ESCAPES.sub(b"", text)
+    if b"\r" in text:
+        text = text.rstrip(b"\r")
+        text = text[text.rfind(b"\r") + 1 :]
+    return text
+
+
+def context_bytes_of(size: str) -> int | None:
+    """Return the bytes of a size as Docker prints it: `7.168kB`, `2.048 kB`, `1.2MB`."""
+    match = re.match(r"(\d{1,12}(?:\.\d{1,12})?) ?([kKMGT]?)B", size.strip())
+    if match is None:
+        return None
+    power = "KMGT".index(match[2].upper()) + 1 if match[2] else 0
+    return round(float(match[1]) * 1000.0**power)
+
+
+@dataclass(slots=True)
+class _Step:
+    number: int
+    total: int | None
+    text: str
+    keyword: str
+    stage: str | None
+    line: int
+    ordinal: int
+    at: float | None
+    started_seconds: float | None = None
+    cached: bool | None = None
+    """None as long as the line below the headline is unknown."""
+    ran: bool = False
+    status: StepStatus = StepStatus.RUNNING
+    duration: float | None = None
+    error: str | None = None
+    output_lines: int = 0
+
+
+@dataclass(slots=True)
+class _OpenBuild:
+    steps: list[_Step]
+    line: int
+    last_line: int
+    ordinal: int
+    started_at: float | None
+    target: str | None = None
+    context_bytes: int | None = None
+    outcome: Outcome = Outcome.INCOMPLETE
+    error: str | None = None
+    ended_at: float | None = None
+    image_id: str | None = None
+    tags: list[str] = field(default_factory=list)
+    base_images: list[BaseImage] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    confirmed: bool = True
+    gap: bool = False
+    doubtful: "Headline | None" = None
+    """A headline in sequence that may be output of the RUN before it."""
+
+    @property
+    def last(self) -> _Step:
+        return self.steps[-1]
+
+
+class Place(NamedTuple):
+    """Where a line stands, and when the CI received it."""
+
+    line: int
+    ordinal: int
+    """The line among those of the same program: `line` counts all of the log."""
+    at: float | None
+
+
+@dataclass(slots=True)
+class Headline:
+    """`Step 4/9 : RUN npm ci` and where it stands."""
+
+    number: int
+    total: int | None
+    text: str
+    line: int
+    ordinal: int
+    at: float | None
+
+
+@dataclass(slots=True)
+class _Context:
+    """A build whose context was sent and that has no step yet."""
+
+    size: int | None
+    line: int
+    at: float | None
+    warnings: list[str]
+
+
+class DockerBuilds:
+    """Collects the builds of one program's output. `before` is always the last lines above, blank ones left out."""
+
+    def __init__(self, log_format: str, strip: Callable[[bytes], Line]) -> None:
+        self._format = log_format
+        self._strip = strip
+        self._live: list[_OpenBuild] = []
+        self._done: list[FoundBuild] = []
+        self._context: _Context | None = None
+        self._text_bytes = 0
+        self._step_count = 0
+        self._is_full = False
+        self._warnings: list[str] = []
+        self.output = b""
+        """What was printed since the last headline: its beginning and its end."""
+
+    @property
+    def awaits_line(self) -> bool:
+        """The line below the last headline was not seen yet."""
+        return bool(self._live) and self._live[-1].last.cached is None
+
+    @property
+    def is_inside(self) -> bool:
+        """A step is at work: what is printed belongs to it."""
+        return bool(self._live) and self._live[-1].outcome is Outcome.INCOMPLETE and not self._is_full
+
+    def context(self, size: str, line: int, at: float | None, warnings: list[str]) -> None:
+        """Note that a client sends a build's context; a terminal shows the line many times."""
+        if not self._in_run():
+            self._settle()
+            self.output = b""
+        self._context = _Context(context_bytes_of(size), line, at, warnings)
+
+    def headline(self, head: Headline, before: Sequence[bytes], service: str | None = None) -> bool:
+        """Take a headline if it can be one; tell whether it was."""
+        keyword = keyword_of(head.text)
+        if keyword is None:
+            return False
+        ends_step = bool(before) and self._ends_step(before[-1])
+        return (
+            self._continue(head, keyword, before, ends_step)
+            or self._start(head, keyword, service)
+            or self._continue_after_gap(head, keyword, ends_step)
+            or self._start_in_the_middle(head, keyword, ends_step)
+        )
+
+    def below_headline(self, line: bytes) -> None:
+        """Take the first line below the last headline that is not blank."""
+        step = self._live[-1].last
+        arrow = arrow_of(line)
+        step.cached = arrow == b"Using cache" and step.keyword != "FROM"
+        step.ran = arrow is not None and arrow.startswith(b"Running in ")
+
+    def success(self, image: bytes, place: Place, before: Sequence[bytes]) -> None:
+        """Take `Successfully built <image>` if a build has come that far."""
+        line, ordinal, at = place
+        is_sure = any((arrow_of(above) or b" ").removeprefix(b"sha256:").startswith(image[:12]) for above in before)
+        for index in range(len(self._live) - 1, -1, -1):
+            build = self._live[index]
+            if is_sure and build.doubtful is not None and build.doubtful.number == build.doubtful.total:
+                self._add(build, build.doubtful, keyword_of(build.doubtful.text) or "", ())
+            last = build.last
+            if last.total not in (None, last.number) or (build.outcome is Outcome.SUCCEEDED and not is_sure):
+                continue
+            if not is_sure and (last.keyword == "RUN" or last.total is None):
+                continue
+            del self._live[index + 1 :]
+            self._finish_step(build, ordinal, at, before)
+            build.outcome, build.error, build.confirmed = Outcome.SUCCEEDED, None, True
+            build.image_id, build.ended_at, build.last_line = image.decode(), at, line
+            build.ordinal, build.tags = ordinal, []
+            build.warnings = [text for text in build.warnings if not text.startswith("[Warning]")]
+            for above in before:
+                start = above.find(b"[Warning] ")
+                if start >= 0 and b"--->" not in above:
+                    build.warnings.append(above[start:].decode(errors="replace").rstrip())
+            self.output = b""
+            return
+
+    def tagged(self, tag: str, place: Place) -> None:
+        """Take `Successfully tagged <tag>` directly below the line that ends a build."""
+        line, ordinal, _ = place
+        for build in reversed(self._live):
+            if build.outcome is Outcome.SUCCEEDED and 0 < ordinal - build.ordinal <= 3 + 2 * len(build.tags):
+                build.tags.append(tag)
+                build.last_line = max(build.last_line, line)
+                return
+
+    def failure(self, message: str, place: Place) -> None:
+        """Take `The command '…' returned a non-zero code: 1`; undone if the build goes on."""
+        running = [build for build in self._live if build.outcome is not Outcome.SUCCEEDED]
+        for build in reversed(running):
+            if (
+                build.last.keyword in ("RUN", "FROM")
+                and not build.last.cached
+                and _is_command_of(message, build.last.text)
+            ):
+                self._fail(build, message, place)
+                return
+
+    def printed(self, text: bytes) -> None:
+        """Keep what was printed since the last headline, in bounds: a failure may show only there."""
+        self.output += text
+        if len(self.output) > 48 * 1024:
+            self.output = self.output[: 8 * 1024] + b"\n" + self.output[-24 * 1024 :]
+
+    def found(self) -> list[FoundBuild]:
+        """Return the builds so far, the open ones as incomplete."""
+        live = [found for found in (self._freeze(build, build is self._live[-1]) for build in self._live) if found]
+        if self._context is not None and not self._in_run():
+            error = self._error(sure_only=False)
+            live.append(_without_steps(self._format, self._context, error[0] if error else None))
+        return self._done + live
+
+    def warnings(self) -> list[str]:
+        """Return what was cut or left out."""
+        return list(self._warnings)
+
+    def _in_run(self) -> bool:
+        return (
+            bool(self._live) and self._live[-1].outcome is Outcome.INCOMPLETE and self._live[-1].last.keyword == "RUN"
+        )
+
+    def _ends_step(self, line: bytes) -> bool:
+        arrow = arrow_of(line)
+        if arrow is None:
+            at = line.rfind(b"Removing intermediate container ")  # up to 17.05 below the image's id
+            return at >= 0 and _IMAGE_ID.fullmatch(line[at + 32 :].strip()) is not None
+        return _IMAGE_ID.fullmatch(arrow) is not None or (
+            not arrow and bool(self._live) and self._live[-1].last.keyword == "FROM"
+        )
+
+    def _continue(self, head: Headline, keyword: str, before: Sequence[bytes], ends_step: bool) -> bool:
+        for index in range(len(self._live) - 1, -1, -1):
+            build = self._live[index]
+            last, is_newest = build.last, index == len(self._live) - 1
+            if head.total != last.total:
+                continue
+            if head.number == last.number and head.ordinal == last.ordinal + 1 and head.text == last.text:
+                return True  # the same line twice
+            if head.number == last.number + 1:
+                if not ends_step and last.keyword == "RUN" and is_newest and not last.cached:
+                    build.doubtful = head
+                    return True
+                if not ends_step and not (is_newest and build.outcome is Outcome.INCOMPLETE):
+                    continue
+            elif ends_step and build.doubtful is not None and head.number == build.doubtful.number + 1:
+                self._add(build, build.doubtful, keyword_of(build.doubtful.text) or "", ())
+            else:
+                continue
+            del self._live[index + 1 :]
+            self._add(build, head, keyword, before)
+            return True
+        return False
+
+    def _continue_after_gap(self, head: Headline, keyword: str, ends_step: bool) -> bool:
+        if not ends_step or not self._live:
+            return False
+        build = self._live[-1]
+        last = build.last
+        if (
+            build.outcome is not Outcome.INCOMPLETE
+            or head.total is None
+            or head.total != last.total
+            or head.number <= last.number
+        ):
+            return False
+        self._warn(f"Lines are missing between step {last.number} and step {head.number} of {head.total}.")
+        build.gap = True
+        if last.cached is None:
+            last.status = StepStatus.UNKNOWN
+        else:
+            last.status = StepStatus.CACHED if last.cached else StepStatus.DONE
+        self._append(build, head, keyword)
+        return True
+
+    def _start(self, head: Headline, keyword: str, service: str | None) -> bool:
+        if head.number > (1 if head.total is not None else 0) and not (head.number == 1 and not self._live):
+            return False
+        context, self._context = self._context, None
+        if self._in_run() and context is None and service is None:
+            self._context = context
+            return True  # output of the RUN, unless a new build is announced
+        self._begin(head, keyword, context)
+        self._live[-1].target = service
+        return True
+
+    def _start_in_the_middle(self, head: Headline, keyword: str, ends_step: bool) -> bool:
+        if any(build.outcome is Outcome.INCOMPLETE and build.confirmed for build in self._live):
+            return False
+        if head.total is not None and head.number > head.total:
+            return False
+        self._begin(head, keyword, None)
+        build = self._live[-1]
+        build.started_at = None
+        build.gap = True
+        build.confirmed = ends_step
+        self._warn(f"The log begins in the middle of a build: steps before {head.number} are missing.")
+        return True
+
+    def _begin(self, head: Headline, keyword: str, context: _Context | None) -> None:
+        self._settle()
+        if len(self._live) >= LIVE_BUILDS:
+            oldest = self._freeze(self._live.pop(0), is_newest=False)
+            if oldest is not None:
+                self._done.append(oldest)
+        build = _OpenBuild([], head.line, head.line, head.ordinal, head.at)
+        if context is not None:
+            build.line, build.context_bytes, build.warnings = context.line, context.size, context.warnings
+            build.started_at = context.at if context.at is not None else head.at
+        self._live.append(build)
+        self._append(build, head, keyword)
+
+    def _add(self, build: _OpenBuild, head: Headline, keyword: str, before: Sequence[bytes]) -> None:
+        build.outcome, build.error, build.image_id, build.ended_at = Outcome.INCOMPLETE, None, None, None
+        build.doubtful, build.confirmed = None, True
+        self._finish_step(build, head.ordinal, head.at, before)
+        self._append(build, head, keyword)
+
+    def _append(self, build: _OpenBuild, head: Headline, keyword: str) -> None:
+        self._step_count += 1
+        self._text_bytes += len(head.text)
+        if self._step_count > MAX_STEPS or self._text_bytes > MAX_TEXT_BYTES:
+            self._warn(
+                f"The log holds more than {MAX_STEPS} steps or {MAX_TEXT_BYTES} bytes of instructions: "
+                "the rest is not read."
+            )
+            self._is_full = True
+            if build.steps:
+                return
+        stage = build.last.stage if build.steps else None
+        if keyword == "FROM":
+            stage = self._begin_stage(build, head.text)
+        step = _Step(head.number, head.total, head.text, keyword, stage, head.line, head.ordinal, head.at)
+        if head.at is not None and build.started_at is not None:
+            step.started_seconds = round(max(0.0, head.at - build.started_at), 6)
+        build.steps.append(step)
+        build.last_line = head.line
+        self.output = b""
+
+    def _begin_stage(self, build: _OpenBuild, text: str) -> str | None:
+        match = _AS.fullmatch(text)
+        if match is None:
+            return None
+        earlier = {step.stage for step in build.steps}
+        known = {image.reference for image in build.base_images}
+        if match[1] not in earlier and match[1] not in known and match[1] != "scratch":
+            build.base_images.append(BaseImage(reference=match[1]))
+        return match[2]
+
+    def _finish_step(self, build: _OpenBuild, ordinal: int, at: float | None, before: Sequence[bytes]) -> None:
+        """End the last step where the next headline or the closing line stands."""
+        step = build.last
+        own = 1
+        for line in before[-3:]:
+            if b"ntermediate container " in line:
+                own += 1
+            elif step.keyword in ("ADD", "COPY") and arrow_of(line) == b"Using cache":
+                step.cached = True
+            elif step.keyword == "FROM":
+                digest = _PULL_DIGEST.search(line)
+                if digest is not None and build.base_images:
+                    latest = build.base_images[-1]
+                    build.base_images[-1] = BaseImage(reference=latest.reference, digest=digest[1].decode())
+        step.cached = bool(step.cached)
+        step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
+        step.error = None
+        step.output_lines = max(0, ordinal - step.ordinal - 1 - own - (step.ran or step.cached))
+        if at is not None and step.at is not None:
+            step.duration = round(max(0.0, at - step.at), 6)
+
+    def _fail(self, build: _OpenBuild, message: str, place: Place) -> None:
+        step = build.last
+        line, ordinal, at = place
+        build.outcome, build.error, build.ended_at, build.confirmed = Outcome.FAILED, message, at, True
+        build.last_line = max(build.last_line, line)
+        step.status, step.cached, step.error = StepStatus.FAILED, False, message
+        step.output_lines = max(0, ordinal - step.ordinal - 1 - step.ran)
+        if at is not None and step.at is not None:
+            step.duration = round(max(0.0, at - step.at), 6)
+
+    def _settle(self) -> None:
+        """Look for the failure of the newest build in what it printed last; another build begins."""
+        if self._live and self._live[-1].outcome is Outcome.INCOMPLETE:
+            build = self._live[-1]
+            found = self._error(sure_only=build.last.keyword == "RUN")
+            if found is not None:
+                self._fail(build, found[0], Place(build.last_line, build.last.ordinal + 1, found[1]))
+        elif self._context is not None:
+            error = self._error(sure_only=False)
+            if error is not None:
+                self._done.append(_without_steps(self._format, self._context, error[0] if error else None))
+
+    def _error(self, *, sure_only: bool) -> tuple[str, float | None] | None:
+        """Return the line that tells of a failure, with its time, if what was printed last holds one."""
+        likely = None
+        for raw in self.output.split(b"\n"):
+            line = self._strip(raw)
+            text = visible(line.text).strip()
+            if not text or b"--->" in text:
+                continue
+            if _SURE_ERROR.match(text):
+                return text[:4096].decode(errors="replace"), line.at
+            if (
+                likely is None
+                and not sure_only
+                and _LIKELY_ERROR.search(text[:1024])
+                and not _PULL_PROGRESS.match(text)
+            ):
+                likely = text[:4096].decode(errors="replace"), line.at
+        return likely
+
+    def _warn(self, text: str) -> None:
+        if len(self._warnings) < 20 and text not in self._warnings:
+            self._warnings.append(text)
+
+    def _freeze(self, build: _OpenBuild, is_newest: bool) -> FoundBuild | None:
+        if not build.confirmed:
+            return None
+        last = build.last
+        outcome, error, status, cached = build.outcome, build.error, last.status, last.cached
+        ended_at = build.ended_at
+        if outcome is Outcome.INCOMPLETE:
+            status, cached = _state_at_the_end(last, self.output if is_newest else b"")
+            found = self._error(sure_only=last.keyword == "RUN") if is_newest else None
+            if found is not None:
+                outcome, status, cached = Outcome.FAILED, StepStatus.FAILED, False
+                error, ended_at = found
+        images: tuple[BuiltImage, ...] = ()
+        if build.image_id is not None:
+            images = (BuiltImage(id=build.image_id, tags=tuple(build.tags), target=build.target),)
+        duration = None
+        if ended_at is not None and build.started_at is not None:
+            duration = round(max(0.0, ended_at - build.started_at), 6)
+        steps = [_frozen_step(step, build.target) for step in build.steps[:-1]]
+        state = replace(last, status=status, cached=cached, error=error if status is StepStatus.FAILED else None)
+        if status is StepStatus.FAILED and state.duration is None and ended_at is not None and last.at is not None:
+            state.duration = round(max(0.0, ended_at - last.at), 6)
+        steps.append(_frozen_step(state, build.target))
+        return FoundBuild(
+            Build(
+                builder="docker",
+                format=self._format,
+                outcome=outcome,
+                error=error,
+                started_at=build.started_at,
+                duration_seconds=duration,
+                context_bytes=build.context_bytes,
+                images=images,
+                base_images=tuple(build.base_images),
+                steps=tuple(steps),
+                warnings=tuple(build.warnings),
+                line=build.line,
+            ),
+            build.line,
+            build.last_line,
+        )
+
+
+def _frozen_step(step: _Step, target: str | None) -> Step:
+    return Step(
+        kind=StepKind.INSTRUCTION,
+        text=step.text,
+        status=step.status,
+        cached=step.cached,
+        cacheable=is_cacheable("docker", step.keyword),
+        number=step.number,
+        target=target,
+        stage=step.stage,
+        index=step.number,
+        total=step.total,
+        instruction=step.keyword,
+        started_seconds=step.started_seconds,
+        duration_seconds=step.duration,
+        error=step.error,
+        output_lines=step.output_lines,
+        line=step.line,
+    )
+
+
+def _without_steps(log_format: str, context: _Context, error: str | None) -> FoundBuild:
+    return FoundBuild(
+        Build(
+            builder="docker",
+            format=log_format,
+            outcome=Outcome.INCOMPLETE if error is None else Outcome.FAILED,
+            error=error,
+            started_at=context.at,
+            context_bytes=context.size,
+            warnings=tuple(context.warnings),
+            line=context.line,
+        ),
+        context.line,
+        context.line + (error is not None),
+    )
+
+
+def _state_at_the_end(step: _Step, output: bytes) -> tuple[StepStatus, bool | None]:
+    """Say how far the last step of a log came that stops: done only where the line that ends a step is the last one."""
+    if step.keyword != "FROM" and step.cached:
+        return StepStatus.CACHED, True
+    lines = [line for line in output.splitlines()[-8:] if line.strip()]
+    arrow = arrow_of(lines[-1]) if lines else None
+    is_done = arrow is not None and _IMAGE_ID.fullmatch(arrow) is not None
+    if is_done and step.keyword == "RUN":
+        is_done = len(lines) > 1 and b"ntermediate container " in lines[-2]
+    if is_done:
+        return StepStatus.DONE, False
+    return StepStatus.RUNNING, False if step.keyword == "FROM" else step.cached
+
+
+def _is_command_of(message: str, text: str) -> bool:
+    """Tell whether the command that failed is this step's: it holds its words (triggers and JSON forms may differ)."""
+    command = _COMMAND.search(message)
+    words = text.split(None, 1)[-1]
+    return text.startswith("FROM") or words.lstrip().startswith("[") or (command is not None and words in command[1])

@@ -1,0 +1,219 @@
+"""The text of `docker build` with the classic builder, Docker 1.12 to 28, and of docker-compose version 1.
+
+    Sending build context to Docker daemon  7.168kB
+    Step 1/18 : FROM python:3.11-slim AS build
+     ---> f6062bacf0c1
+    Step 2/18 : ARG REQ=requirements.txt
+     ---> Using cache
+     ---> 0dc2973e9286
+    Step 3/18 : RUN pip install -r ${REQ}
+     ---> Running in 7e7257d6a53f
+    Removing intermediate container 7e7257d6a53f
+     ---> 6112639009dd
+    Successfully built 60bb8d3ad911
+    Successfully tagged stockroom:1
+
+Printed by github.com/moby/moby, builder/dockerfile, and github.com/docker/cli. Times come from the CI's stamps only.
+"""
+
+import re
+from collections.abc import Callable
+
+from cachescope.formats._docker_builds import DockerBuilds, Headline, Place, visible
+from cachescope.formats.base import FoundBuild, LogParser
+from cachescope.instructions import keyword_of
+from cachescope.prefixes.base import Line, LinePrefix
+
+_CONTEXT = b"Sending build context to Docker daemon"
+_FAILED = b"returned a non-zero code: "
+# One literal in front of all: `re` looks for it at the speed of memchr.
+_EVENT = re.compile(
+    rb"S(?:tep \d{1,5}(?:/\d{1,5})? ?: |uccessfully (?:built|tagged) |ending build context to Docker daemon)"
+)
+_HEADLINE = re.compile(rb"Step (\d{1,5})(?:/(\d{1,5}))? ?: (.*)", re.DOTALL)
+_ARROWS = re.compile(rb"---> (?:Using cache|Running in [0-9a-f]{6}|[0-9a-f]{12}\b)")
+_BUILT = re.compile(rb"Successfully built ((?:sha256:)?[0-9a-f]{6,64})\s*")
+_TAGGED = re.compile(rb"Successfully tagged (\S{1,512})\s*")
+_COMPOSE = re.compile(rb"Building ([A-Za-z0-9_.-]{1,255})\s*")
+
+
+_Marked = tuple[int, int, Line]
+"""Where a line begins and ends in its chunk, and what it says."""
+
+
+class _ClassicParser:
+    def __init__(self, prefix: LinePrefix) -> None:
+        self._builds = DockerBuilds("classic", prefix.strip)
+        self._strip = prefix.strip
+        self._ordinal = 1
+        self._above = b""
+        """The end of the chunk before, for what stands above a headline."""
+
+    def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]]:
+        """Look at the lines that hold the builder's words, and at those around them."""
+        builds = self._builds
+        if builds.awaits_line:
+            self._read_below(chunk, 0)
+        printed_from = position = 0
+        ordinal, lines_between = self._ordinal, first_line - self._ordinal
+        outside: list[tuple[int, int]] = []
+        outside_from = -1 if builds.is_inside else 0
+        for start, end, line in _mark(chunk, self._strip):
+            ordinal += chunk.count(b"\n", position, start)
+            position = start
+            number = ordinal + lines_between
+            text = line.text
+            if b"\x1b" in text or b"\r" in text:
+                text = visible(text)
+            if text.startswith(b"Step "):
+                # An unterminated line may go on: it announces nothing yet.
+                headline = _HEADLINE.fullmatch(text) if end < len(chunk) else None
+                if headline is None:
+                    continue
+                if len(headline[1]) == 1 and headline[1] in b"01":
+                    builds.printed(chunk[printed_from:start])
+                    printed_from = start
+                if self._read_headline(headline, chunk, start, Place(number, ordinal, line.at)):
+                    printed_from = end
+                    if builds.awaits_line:
+                        self._read_below(chunk, end)
+            elif text.startswith(b"Successfully "):
+                self._read_success(text, chunk, start, Place(number, ordinal, line.at))
+            elif text.startswith(_CONTEXT):
+                builds.printed(chunk[printed_from:start])
+                printed_from = end
+                notices = [above.strip() for above in self._lines_above(chunk, start, 6) if b"DEPRECATED: " in above]
+                size = text[len(_CONTEXT) :].decode(errors="replace")
+                builds.context(size, number, line.at, [text.decode(errors="replace") for text in notices])
+            elif _FAILED in text:
+                self._read_failure(text, Place(number, ordinal, line.at))
+            if outside_from >= 0 and builds.is_inside:
+                outside.append((outside_from, start))
+                outside_from = -1
+            elif outside_from < 0 and not builds.is_inside:
+                outside_from = end
+        if outside_from >= 0:
+            outside.append((outside_from, len(chunk)))
+        builds.printed(chunk[printed_from:])
+        self._ordinal = ordinal + chunk.count(b"\n", position)
+        self._above = (self._above + chunk)[-4096:] if len(chunk) < 4096 else chunk[-4096:]
+        return outside
+
+    def builds(self) -> list[FoundBuild]:
+        """Return the builds so far, in the order in which they began."""
+        return self._builds.found()
+
+    def warnings(self) -> list[str]:
+        """Return what was cut or left out."""
+        return self._builds.warnings()
+
+    def _read_headline(self, match: re.Match[bytes], chunk: bytes, start: int, place: Place) -> bool:
+        text = match[3].rstrip().decode(errors="replace")
+        total = None if match[2] is None else int(match[2])
+        above = self._lines_above(chunk, start, 3)
+        service = None
+        if int(match[1]) <= 1:
+            building = [_COMPOSE.search(line) for line in above]
+            service = next((found[1].decode() for found in reversed(building) if found), None)
+        return self._builds.headline(Headline(int(match[1]), total, text, *place), above, service)
+
+    def _read_below(self, chunk: bytes, position: int) -> None:
+        """Find the line below a headline; blank ones come from tools that print each message as a line."""
+        if position and position < len(chunk):
+            position += 1
+        for _ in range(4):
+            end = chunk.find(b"\n", position)
+            if end < 0:
+                return
+            line = chunk[position:end]
+            if not self._is_blank(line):
+                self._builds.below_headline(line)
+                return
+            position = end + 1
+
+    def _read_success(self, text: bytes, chunk: bytes, start: int, place: Place) -> None:
+        if built := _BUILT.fullmatch(text):
+            self._builds.success(built[1], place, self._lines_above(chunk, start, 4))
+        elif tagged := _TAGGED.fullmatch(text):
+            self._builds.tagged(tagged[1].decode(errors="replace"), place)
+
+    def _read_failure(self, text: bytes, place: Place) -> None:
+        begin = text.find(b"The command ")
+        end = re.compile(rb"\d{0,9}").match(text, text.rfind(_FAILED) + len(_FAILED))
+        if begin >= 0 and end is not None:
+            message = text[begin : end.end()].decode(errors="replace")
+            self._builds.failure(message[: 64 * 1024], place)
+
+    def _is_blank(self, line: bytes) -> bool:
+        return b"---" not in line and not self._strip(line).text.strip()
+
+    def _lines_above(self, chunk: bytes, start: int, count: int) -> list[bytes]:
+        """Return up to `count` lines above a position that are not blank, the nearest last."""
+        lines: list[bytes] = []
+        text, end = chunk, start - 1
+        if end < 0:
+            text, end = self._above, len(self._above) - 1
+        for _ in range(count + 4):
+            begin = text.rfind(b"\n", 0, max(0, end)) + 1
+            line = text[begin:end]
+            if not self._is_blank(line):
+                lines.append(line)
+                if len(lines) == count:
+                    break
+            if begin == 0:
+                if text is self._above or not self._above:
+                    break
+                text, begin = self._above, len(self._above)
+            end = begin - 1
+        lines.reverse()
+        return lines
+
+
+class _Classic:
+    needles = (b"Step 1", b"Step 0", b"---> ", _CONTEXT)
+
+    def sniff(self, head: bytes, prefix: LinePrefix) -> float:
+        """Return how much of what the classic builder prints around a step is there."""
+        has_headline = has_context = has_end = False
+        for _, _, line in _mark(head, prefix.strip):
+            text = visible(line.text)
+            headline = _HEADLINE.fullmatch(text)
+            if headline is not None:
+                has_headline = has_headline or keyword_of(headline[3].decode(errors="replace")) is not None
+            has_context = has_context or text.startswith(_CONTEXT)
+            has_end = has_end or _BUILT.fullmatch(text) is not None
+        has_arrow = _ARROWS.search(head) is not None
+        if has_headline:
+            return 0.95 if has_arrow else 0.85
+        if has_context:
+            return 0.8
+        return 0.6 if has_arrow and has_end else 0.0
+
+    def parser(self, prefix: LinePrefix) -> LogParser:
+        """Open a parser."""
+        return _ClassicParser(prefix)
+
+
+def _mark(chunk: bytes, strip: Callable[[bytes], Line]) -> list[_Marked]:
+    """Find the lines that hold one of the builder's words."""
+    positions = [match.start() for match in _EVENT.finditer(chunk)]
+    at = chunk.find(_FAILED)
+    if at >= 0:
+        while at >= 0:
+            positions.append(at)
+            at = chunk.find(_FAILED, at + len(_FAILED))
+        positions.sort()
+    marked: list[_Marked] = []
+    read_to = -1
+    for at in positions:
+        if at < read_to:
+            continue  # another word on the same line
+        start = chunk.rfind(b"\n", 0, at) + 1
+        read_to = chunk.find(b"\n", at)
+        if read_to < 0:
+            read_to = len(chunk)
+        marked.append((start, read_to, strip(chunk[start:read_to])))
+    return marked
+
+
+FORMAT = _Classic()
