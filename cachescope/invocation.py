@@ -15,7 +15,7 @@ MAX_WORDS = 2_000
 
 # Options without a value; every other option takes the next word unless it is written with `=`.
 _SWITCHES = frozenset(
-    [
+    (
         "--check",
         "--compress",
         "--debug",
@@ -42,7 +42,7 @@ _SWITCHES = frozenset(
         "--identity-label",
         "--omit-history",
         "--inherit-labels",
-    ]
+    )
 )
 _SHORT_WITH_VALUE = frozenset(("-f", "-t", "-m", "-o", "-c", "-v", "-p"))
 _COMMANDS = frozenset(("build", "bake", "bud"))
