@@ -52,6 +52,8 @@ class Vertex:
     started: float | None = None
     """When it began, in seconds of the clock that `Solve.started` uses."""
     inputs: tuple[str, ...] = ()
+    transferred: dict[str, int] = field(default_factory=dict)
+    """Bytes sent or fetched, per layer or kind of transfer."""
 
     @property
     def is_open(self) -> bool:
@@ -129,6 +131,7 @@ class Solve:
             if len(self.warnings) < _NOTE_CAP and text[6:] not in self.warnings:
                 self.warnings.append(text[6 : TEXT_CAP + 6])
             return
+        self._note_transfer(vertex, text)
         if text.startswith("transferring context: ") and vertex.name.endswith("load build context"):
             size = parse_size(text[22:])
             if size is not None:
@@ -141,6 +144,19 @@ class Solve:
             reference = text[8:].split(None, 1)[0]
             if vertex.name.endswith(" FROM " + reference.partition("@")[0]):
                 vertex.name += "@" + reference.partition("@")[2]
+
+    def _note_transfer(self, vertex: Vertex, text: str) -> None:
+        """Read `transferring dockerfile: 464B done` and `sha256:… 77.59MB / 85.87MB 0.2s`."""
+        what, _, rest = text.partition(" ")
+        if what.startswith("sha256:"):
+            rest = rest.partition("/")[2]
+        elif what == "transferring":
+            what, _, rest = rest.partition(": ")
+        else:
+            return
+        size = parse_size(rest)
+        if size is not None and (what in vertex.transferred or len(vertex.transferred) < _NOTE_CAP):
+            vertex.transferred[what] = size
 
     def set_context(self, name: str, size: int) -> None:
         """Take the exact size of one build context."""
@@ -227,6 +243,7 @@ class Solve:
             output_lines=vertex.output_lines,
             line=vertex.line,
             inputs=vertex.inputs,
+            transferred_bytes=sum(vertex.transferred.values()) if vertex.transferred else None,
         )
 
     def _outcome(self, names: dict[int, StepName]) -> Outcome:
