@@ -36,6 +36,21 @@ _CANCELED = re.compile(
     r"context canceled|\bCanceled: |code = Canceled|operation was canceled|received signal|: canceled$"
 )
 
+_FATAL = (
+    "failed to solve",
+    "failed to build",
+    "failed to receive status",
+    "failed to load",
+    "failed to export",
+    "failed to read dockerfile",
+    "failed to compute cache key",
+    "failed to create LLB",
+    "executor failed running",
+    "context canceled",
+    "did not complete successfully",
+    "buildx failed with",
+)
+
 
 @dataclass(slots=True)
 class Vertex:
@@ -310,6 +325,18 @@ def parse_seconds(text: str) -> float | None:
 def is_cancellation(error: str) -> bool:
     """Tell whether an error says that somebody interrupted the build."""
     return _CANCELED.search(error) is not None
+
+
+def is_last_word(text: str) -> bool:
+    """Tell whether a line outside of the steps is the client's report that the build failed."""
+    return any(words in text for words in _FATAL)
+
+
+def without_label(text: str) -> str:
+    """Return an error without the client's label in front."""
+    for label in ("##[error]buildx failed with: ", "Error: buildx failed with: ", "ERROR: ", "error: ", "Error: "):
+        text = text.removeprefix(label)
+    return text[:TEXT_CAP]
 
 
 def decode(text: bytes) -> str:

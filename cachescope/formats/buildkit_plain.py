@@ -20,12 +20,13 @@ from collections.abc import Iterator
 
 from cachescope.formats._buildkit import (
     STEP_CAP,
-    TEXT_CAP,
     Solve,
     Vertex,
     decode,
     is_cancellation,
+    is_last_word,
     strip_escapes,
+    without_label,
 )
 from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.instructions import parse_step_name
@@ -56,20 +57,6 @@ _HEADLINE = re.compile(
     rb"|exporting to |importing cache manifest from |docker-image://|\[auth\] )"
 )
 _ENDING = re.compile(rb"#[0-9*]{1,12} (?:DONE [0-9.*]{1,12}s|CACHED|CANCELED|ERROR: [^\n]{0,2000})\r*$", re.MULTILINE)
-_FATAL = (
-    "failed to solve",
-    "failed to build",
-    "failed to receive status",
-    "failed to load",
-    "failed to export",
-    "failed to read dockerfile",
-    "failed to compute cache key",
-    "failed to create LLB",
-    "executor failed running",
-    "context canceled",
-    "did not complete successfully",
-    "buildx failed with",
-)
 _FIRST_NAMES = (
     "[internal] load build definition",
     "[internal] load local bake",
@@ -435,9 +422,9 @@ class _Parser:
             build.finished = True
         elif said == "{":
             build.finished = all("bake" in vertex.name for vertex in build.vertices.values())
-        elif any(words in said for words in _FATAL) or not build.has_exported():
+        elif is_last_word(said) or not build.has_exported():
             self._unglue(build)
-            build.fail(_without_label(said))
+            build.fail(without_label(said))
             build.is_over = True
             self._open = None if self._open is build else self._open
         else:
@@ -503,12 +490,6 @@ def _is_same_vertex(known: str, name: str) -> bool:
     if left.index is not None:
         return (left.text, left.index, left.total) == (right.text, right.index, right.total)
     return known.partition("] ")[2] == name.partition("] ")[2] != ""
-
-
-def _without_label(text: str) -> str:
-    for label in ("##[error]buildx failed with: ", "Error: buildx failed with: ", "ERROR: ", "error: ", "Error: "):
-        text = text.removeprefix(label)
-    return text[:TEXT_CAP]
 
 
 class _BuildkitPlain:

@@ -1,0 +1,311 @@
+"""BuildKit's own record of a build, the SolveStatus stream: vertices with their intervals, statuses, logs, warnings.
+
+rawjson writes it as JSON, records and the Engine API as protobuf; both become the same builds here. Defined in BuildKit's
+client/graph.go and api/services/control/control.proto.
+"""
+
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cachescope.formats._buildkit import (
+    STEP_CAP,
+    TEXT_CAP,
+    VERTEX_CAP,
+    Solve,
+    Vertex,
+    is_cancellation,
+)
+from cachescope.formats.base import FoundBuild
+from cachescope.model import StepStatus
+from cachescope.prefixes._stamps import parse_stamp
+
+_FIRST_NAMES = (
+    "[internal] load build definition",
+    "[internal] load local bake",
+    "[internal] load remote bake",
+    "[internal] booting",
+)
+_NOTED = ("exporting ", "pushing manifest", "naming to ", "writing image ", "unpacking to ", "resolve ")
+_INTERVAL_CAP = 1_000
+_INPUT_CAP = 1_000
+
+_minutes: dict[str, float | None] = {}
+
+
+@dataclass(slots=True)
+class Work:
+    """One vertex as the stream tells it."""
+
+    digest: str
+    name: str
+    line: int
+    inputs: tuple[str, ...] = ()
+    group: str | None = None
+    intervals: dict[float, float | None] = field(default_factory=dict)
+    cached: bool = False
+    is_complete: bool = False
+    error: str | None = None
+    output_lines: int = 0
+
+
+@dataclass(slots=True)
+class _Group:
+    """Vertices that the builder shows as one step (`COPY --link`)."""
+
+    name: str
+    line: int
+    members: list[Work] = field(default_factory=list)
+    is_hidden: bool = True
+
+
+class StatusSolve(Solve):
+    """One build out of a status stream."""
+
+    __slots__ = ("_groups", "_notes", "_shown", "has_instructions", "is_over", "works")
+
+    def __init__(self, log_format: str, line: int) -> None:
+        super().__init__(log_format, line)
+        self.works: dict[str, Work] = {}
+        self._groups: dict[str, _Group] = {}
+        self._shown: dict[str, Work | _Group] = {}
+        self._notes: dict[tuple[str, str], None] = {}
+        self.has_instructions = False
+        self.is_over = False
+
+    def take_vertex(self, item: dict[str, Any], line: int) -> None:
+        """Take one message about a vertex: {digest, name, inputs, started, completed, cached, error, progressGroup}."""
+        digest, name = item.get("digest"), item.get("name")
+        if not isinstance(digest, str) or not isinstance(name, str):
+            return
+        work = self.works.get(digest)
+        if work is None:
+            if len(self.works) >= VERTEX_CAP:
+                return
+            work = self.works[digest] = Work(digest[:256], name[:TEXT_CAP], line)
+            self._join(work, item.get("progressGroup"), line)
+            inputs = item.get("inputs")
+            if isinstance(inputs, list):
+                work.inputs = tuple(entry for entry in inputs[:_INPUT_CAP] if isinstance(entry, str))
+            self.has_instructions = self.has_instructions or ("/" in name and name.startswith("[") and "] " in name)
+        elif name and work.name != name:
+            work.name = name[:TEXT_CAP]
+        work.cached = work.cached or item.get("cached") is True
+        error = item.get("error")
+        if isinstance(error, str) and error:
+            work.error = error[:TEXT_CAP]
+        started, completed = read_time(item.get("started")), read_time(item.get("completed"))
+        if started is not None and (started in work.intervals or len(work.intervals) < _INTERVAL_CAP):
+            work.intervals[started] = completed if completed is not None else work.intervals.get(started)
+        work.is_complete = completed is not None
+        self.last_line = line
+
+    def _join(self, work: Work, group: object, line: int) -> None:
+        if not isinstance(group, dict) or not isinstance(group.get("id"), str):
+            self._shown[work.digest] = work
+            return
+        identity, name = group["id"], group.get("name")
+        shared = self._groups.get(identity)
+        if shared is None:
+            shared = self._groups[identity] = _Group(str(name)[:TEXT_CAP] if name else work.name, line)
+            self._shown[identity] = shared
+        shared.members.append(work)
+        shared.is_hidden = shared.is_hidden and group.get("weak") is True
+
+    def take_status(self, item: dict[str, Any]) -> None:
+        """Take one progress line of a vertex: {id, vertex, current, total, …}."""
+        text, digest = item.get("id"), item.get("vertex")
+        if not isinstance(text, str) or not isinstance(digest, str):
+            return
+        if text == "transferring context:":
+            work, size = self.works.get(digest), item.get("current")
+            if work is not None and work.name.endswith("load build context") and isinstance(size, int) and size >= 0:
+                self.set_context(digest, size)
+        elif text.startswith(_NOTED) and len(self._notes) < VERTEX_CAP:
+            self._notes[digest, text[:TEXT_CAP]] = None
+
+    def take_warning(self, text: str) -> None:
+        """Take a lint warning of the builder."""
+        if text and text not in self.warnings and len(self.warnings) < 200:
+            self.warnings.append(text[:TEXT_CAP])
+
+    def is_resting(self) -> bool:
+        """Tell whether every vertex that began has ended."""
+        return all(work.is_complete or not work.intervals for work in self.works.values())
+
+    def found(self) -> FoundBuild:
+        """Return the build as far as it is known."""
+        self.vertices = {}
+        shown: dict[str, Vertex] = {}
+        starts: list[float] = []
+        ends: list[float] = []
+        for key, item in self._shown.items():
+            members = item.members if isinstance(item, _Group) else [item]
+            for work in members:
+                starts.extend(work.intervals)
+                ends.extend(end for end in work.intervals.values() if end is not None)
+            if isinstance(item, _Group) and item.is_hidden:
+                continue
+            vertex = _vertex(item, members)
+            if vertex is not None:
+                self.add(key, vertex)
+                shown.update((work.digest, vertex) for work in members)
+        self.started = min(starts) if starts else None
+        if starts and ends:
+            self.duration = round(max(0.0, max(ends) - min(starts)), 3)
+        for digest, text in self._notes:
+            if digest in shown:
+                self.note(shown[digest], text)
+        return FoundBuild(self.build(), self.line, self.last_line)
+
+
+class StatusStream:
+    """Reads messages of a stream that may hold several builds."""
+
+    def __init__(self, log_format: str) -> None:
+        self._format = log_format
+        self._owners: dict[str, StatusSolve] = {}
+        self._solves: list[StatusSolve] = []
+        self._steps = 0
+        self.dropped = 0
+
+    @property
+    def latest(self) -> StatusSolve | None:
+        """Return the build that the stream is about."""
+        return self._solves[-1] if self._solves else None
+
+    def take(self, message: dict[str, Any], line: int) -> None:
+        """Take one message: {vertexes, statuses, logs, warnings}, each optional."""
+        for item in _dicts(message.get("vertexes")):
+            digest = item.get("digest")
+            if isinstance(digest, str):
+                solve = self._owners.get(digest) or self._own(digest, item, line)
+                if solve is not None:
+                    solve.take_vertex(item, line)
+        for item in _dicts(message.get("statuses")):
+            solve = self._owners.get(str(item.get("vertex")))
+            if solve is not None:
+                solve.take_status(item)
+        for item in _dicts(message.get("logs")):
+            solve = self._owners.get(str(item.get("vertex")))
+            if solve is not None:
+                solve.works[str(item.get("vertex"))].output_lines += count_lines(item.get("data"))
+        for item in _dicts(message.get("warnings")):
+            solve = self._owners.get(str(item.get("vertex"))) or self.latest
+            if solve is not None:
+                solve.take_warning(_decoded(item.get("short")).decode(errors="replace"))
+
+    def _own(self, digest: str, item: dict[str, Any], line: int) -> StatusSolve | None:
+        """Decide which build a new vertex is of: that of its inputs, else the latest unless it begins another."""
+        inputs = item.get("inputs")
+        solve = None
+        if isinstance(inputs, list) and len(self._solves) > 1:
+            solve = next(
+                (self._owners[entry] for entry in inputs if isinstance(entry, str) and entry in self._owners), None
+            )
+        latest = self.latest
+        if solve is None and latest is not None and not self._begins(item, latest):
+            solve = latest
+        if solve is None:
+            if self._steps > STEP_CAP:
+                self.dropped += 1
+                return None
+            solve = StatusSolve(self._format, line)
+            self._solves.append(solve)
+        if len(solve.works) < VERTEX_CAP:
+            self._steps += 1
+            self._owners[digest] = solve
+            return solve
+        return None
+
+    def _begins(self, item: dict[str, Any], latest: StatusSolve) -> bool:
+        name = item.get("name")
+        if latest.is_over:
+            return True
+        return isinstance(name, str) and name.startswith(_FIRST_NAMES) and latest.has_instructions
+
+    def found(self) -> list[FoundBuild]:
+        """Return the builds as far as they are known."""
+        return [solve.found() for solve in self._solves if solve.works]
+
+
+def read_time(value: object) -> float | None:
+    """Return a time of the stream as seconds since the epoch: RFC 3339 text, or seconds already."""
+    if isinstance(value, float):
+        return value
+    if not isinstance(value, str) or len(value) > 64:
+        return None
+    if value.endswith("Z") and len(value) > 19:
+        minute = value[:16]
+        if minute not in _minutes:
+            if len(_minutes) > 1000:
+                _minutes.clear()
+            _minutes[minute] = parse_stamp(minute + ":00Z")
+        base = _minutes[minute]
+        seconds = value[17:-1]
+        if base is not None and seconds.replace(".", "", 1).isdecimal() and seconds.isascii():
+            return base + float(seconds) if base > 0 else None
+    at = parse_stamp(value)
+    return at if at is not None and at > 0 else None
+
+
+def count_lines(data: object) -> int:
+    """Return how many lines a piece of base64 output has."""
+    decoded = _decoded(data)
+    return decoded.count(b"\n") + (0 if decoded.endswith(b"\n") or not decoded else 1)
+
+
+def _decoded(data: object) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(data, str):
+        return b""
+    try:
+        return binascii.a2b_base64(data)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _dicts(value: object) -> Iterable[dict[str, Any]]:
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+
+
+def _vertex(item: Work | _Group, works: list[Work]) -> Vertex | None:
+    """Return a vertex, or the vertices of a group as one; None when nothing of it ever began."""
+    begun = [work for work in works if work.intervals or work.cached]
+    if not begun:
+        return None
+    errors = [work.error for work in begun if work.error]
+    if errors:
+        status = StepStatus.CANCELED if is_cancellation(errors[0]) else StepStatus.FAILED
+    elif not all(work.is_complete for work in works if work.intervals):
+        status = StepStatus.RUNNING
+    else:
+        status = StepStatus.CACHED if all(work.cached for work in begun) else StepStatus.DONE
+    spans = [span for work in begun for span in work.intervals.items()]
+    last = begun[-1]
+    return Vertex(
+        name=item.name,
+        line=item.line,
+        status=status,
+        duration=None if status is StepStatus.RUNNING else _seconds(spans),
+        error=errors[0] if errors else None,
+        output_lines=sum(work.output_lines for work in works),
+        digest=last.digest,
+        started=min((start for start, _ in spans), default=None),
+        inputs=tuple(dict.fromkeys(entry for work in works for entry in work.inputs)),
+    )
+
+
+def _seconds(spans: list[tuple[float, float | None]]) -> float | None:
+    """Return the length of the union of intervals."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans, key=lambda span: span[0]):
+        if end is None:
+            continue
+        begin = max(start, reached)
+        if end > begin:
+            total += end - begin
+            reached = end
+    return round(total, 3) if spans else None
