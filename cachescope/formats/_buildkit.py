@@ -32,6 +32,7 @@ _EXPORTED = re.compile(
     r"|unpacking to) (\S{1,2048})"
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LAYER = re.compile(rb" sha256:([0-9a-f]{64}) [0-9.]{1,12}[kMGT]?B / ([0-9.]{1,12}[kMGT]?B)")
 _CANCELED = re.compile(
     r"context canceled|\bCanceled: |code = Canceled|operation was canceled|received signal|: canceled$"
 )
@@ -161,15 +162,19 @@ class Solve:
                 vertex.name += "@" + reference.partition("@")[2]
 
     def _note_transfer(self, vertex: Vertex, text: str) -> None:
-        """Read `transferring dockerfile: 464B done` and `sha256:… 77.59MB / 85.87MB 0.2s`."""
-        what, _, rest = text.partition(" ")
-        if what.startswith("sha256:"):
-            rest = rest.partition("/")[2]
-        elif what == "transferring":
-            what, _, rest = rest.partition(": ")
-        else:
-            return
-        size = parse_size(rest)
+        """Read `transferring dockerfile: 464B done`."""
+        if text.startswith("transferring "):
+            what, _, rest = text[13:].partition(": ")
+            self.add_transfer(vertex, what, parse_size(rest))
+
+    def note_layers(self, vertex: Vertex, output: bytes) -> None:
+        """Read `sha256:… 77.59MB / 85.87MB 0.2s` where a base image is fetched: it tells an empty builder."""
+        if " FROM " in vertex.name:
+            for digest, size in _LAYER.findall(output):
+                self.add_transfer(vertex, digest.decode(), parse_size(size.decode()))
+
+    def add_transfer(self, vertex: Vertex, what: str, size: int | None) -> None:
+        """Take the size of one layer, context or file that a vertex sent or fetched."""
         if size is not None and (what in vertex.transferred or len(vertex.transferred) < _NOTE_CAP):
             vertex.transferred[what] = size
 

@@ -159,6 +159,8 @@ class _Parser:
         vertex = build.vertices.get(build.current)
         if vertex is not None:
             vertex.output_lines += lines
+            if " FROM " in vertex.name:
+                build.note_layers(vertex, text[start:end])
         tail = text[max(start, end - 4096) : end].rstrip(b"\r\n")
         if tail:
             self._last_output = tail[tail.rfind(b"\n") + 1 :]
@@ -200,6 +202,7 @@ class _Parser:
             vertex = build.vertices.get(build.current if body[1] == b"0" else body[1])
             if vertex is not None:
                 vertex.output_lines += 1
+                build.note_layers(vertex, text)
             self._last_output = text[-4096:].rstrip(b"\r\n") if len(text) > 4096 else text.rstrip(b"\r\n")
 
     # -- events -------------------------------------------------------------------------------------------------------
