@@ -76,11 +76,13 @@ def claim(session: Session, delivery_id: str, now: datetime, lease: timedelta) -
     return _take(session, statement, now, lease)
 
 
-def claim_next_due(session: Session, now: datetime, lease: timedelta) -> Claim | None:
-    """Take the delivery that has been due longest; None when nothing is due."""
+def claim_next_due(
+    session: Session, now: datetime, lease: timedelta, overdue: timedelta = timedelta(0)
+) -> Claim | None:
+    """Take the delivery that has been due longest; None when nothing is due, or nothing for as long as `overdue`."""
     due = (
         select(Delivery.id)
-        .where(Delivery.state.in_(WAITING), Delivery.next_at <= now)
+        .where(Delivery.state.in_(WAITING), Delivery.next_at <= now - overdue)
         .order_by(Delivery.next_at)
         .limit(1)
         .with_for_update(skip_locked=True)  # SQLite has one writer and knows no such clause
@@ -111,7 +113,10 @@ def extend_lease(session: Session, held: Claim, until: datetime) -> bool:
 
 
 def finish(session: Session, held: Claim, **values: Any) -> None:
-    """Write how a delivery ended, in the transaction of its effects; raises LeaseLostError when it is no longer ours."""
+    """Write how a delivery ended, in the transaction of its effects.
+
+    Raises LeaseLostError when another worker has claimed it since.
+    """
     if not _update(session, held, lease_until=None, **values):
         raise LeaseLostError(f"Delivery {held.delivery_id} was taken over by another worker.")
 
