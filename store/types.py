@@ -113,6 +113,22 @@ class EncryptedText(TypeDecorator[str]):
             ) from None
 
 
+def seal(content: bytes) -> bytes:
+    """Encrypt bytes that are kept outside the database, with the newest key."""
+    return _cipher(get_settings().secret_keys).encrypt(content)
+
+
+def unseal(sealed: bytes) -> bytes:
+    """Decrypt what `seal` encrypted; raises SettingsError when no key fits."""
+    try:
+        return _cipher(get_settings().secret_keys).decrypt(sealed)
+    except InvalidToken:
+        raise SettingsError(
+            "Something stored was encrypted with a key that is no longer in CACHESCOPE_SECRET_KEY. "
+            "Add the former key after the present one, separated by a comma."
+        ) from None
+
+
 @lru_cache(maxsize=4)
 def _cipher(keys: tuple[str, ...]) -> MultiFernet:
     # Any long random text may be the secret, so it is hashed to the 32 bytes that Fernet wants.
