@@ -100,6 +100,7 @@ class Solve:
         "error",
         "finished",
         "format",
+        "gave_up",
         "last_line",
         "line",
         "service",
@@ -119,6 +120,8 @@ class Solve:
         self.canceled = False
         self.finished = False
         """The builder's client said that all is well: no output asked for, a check passed, a plan printed."""
+        self.gave_up = False
+        """Nothing follows where the steps should begin: a Dockerfile that does not parse."""
         self.service: str | None = None
         self.warnings: list[str] = []
         self._targets: set[str] = set()
@@ -267,12 +270,13 @@ class Solve:
         )
 
     def _outcome(self, names: dict[int, StepName]) -> Outcome:
-        fatal = canceled = is_open = exported = exporting = False
+        broken = fatal = canceled = is_open = exported = exporting = False
         complete: dict[tuple[str | None, str | None, str | None], int] = {}
         totals: dict[tuple[str | None, str | None, str | None], int] = {}
         for vertex in self.vertices.values():
             name = names[id(vertex)]
             is_transfer = name.kind in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
+            broken |= vertex.status is StepStatus.FAILED and name.instruction is not None
             fatal |= vertex.status is StepStatus.FAILED and not is_transfer
             canceled |= vertex.status is StepStatus.CANCELED and not is_transfer
             is_open |= vertex.is_open
@@ -285,7 +289,7 @@ class Solve:
                 complete[place] = max(complete.get(place, 0), name.index)
         if self.error is not None:
             return Outcome.CANCELED if self.canceled and not self._has_own_failure(names) else Outcome.FAILED
-        if fatal and not exported:
+        if broken or (fatal and not exported) or (self.gave_up and not totals and not exported and not is_open):
             return Outcome.FAILED
         if canceled and not exported:
             return Outcome.CANCELED

@@ -18,6 +18,7 @@ from cachescope.formats._buildkit import (
     is_cancellation,
 )
 from cachescope.formats.base import FoundBuild
+from cachescope.instructions import parse_step_name
 from cachescope.model import StepStatus
 from cachescope.prefixes._stamps import parse_stamp
 
@@ -88,10 +89,10 @@ class StatusSolve(Solve):
             inputs = item.get("inputs")
             if isinstance(inputs, list):
                 work.inputs = tuple(entry for entry in inputs[:_INPUT_CAP] if isinstance(entry, str))
-            self.has_instructions = self.has_instructions or ("/" in name and name.startswith("[") and "] " in name)
+            self.has_instructions = self.has_instructions or parse_step_name(name).index is not None
         elif name and work.name != name:
             work.name = name[:TEXT_CAP]
-        work.cached = work.cached or item.get("cached") is True
+        work.cached = item.get("cached") is True
         error = item.get("error")
         if isinstance(error, str) and error:
             work.error = error[:TEXT_CAP]

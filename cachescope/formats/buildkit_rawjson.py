@@ -68,6 +68,10 @@ class _Parser:
             solve.finished = True
 
     def builds(self) -> list[FoundBuild]:
+        latest = self._stream.latest
+        if latest is not None:
+            # The stream itself does not say so: its last message closes the last vertex, and no step was announced.
+            latest.gave_up = not self._broken and not latest.finished and not latest.has_instructions
         return self._stream.found()
 
     def warnings(self) -> list[str]:

@@ -26,6 +26,7 @@ _DIGITS = re.compile(rb"[0-9]+")
 _ZONELESS = re.compile(rb"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)[.,]?(\d{0,9})")
 _ANY_STAMP = re.compile(STAMP)
 _SAMPLE = 400
+_LONGEST = 256
 
 
 class _JsonFile:
@@ -88,7 +89,13 @@ class _Generic:
         behind, bare = _prefixes(head)
         if len(behind) < 2 or len(behind) <= 2 * bare:
             return 0.0
-        return 0.6 * len(behind) / (len(behind) + bare) if _shape(behind) is not None else 0.0
+        shape = _shape(behind)
+        if shape is None:
+            return 0.0
+        lines = [line for line in head.split(b"\n", _SAMPLE)[:_SAMPLE] if line.strip()]
+        lines = lines[next((index for index, line in enumerate(lines) if shape.match(line)), 0) :]
+        share = sum(shape.match(line) is not None for line in lines) / max(1, len(lines))
+        return 0.6 * share if share > 0.4 else 0.0
 
     def strip(self, line: bytes) -> Line:
         """Leave the line as it is: without a log there is no shape."""
@@ -112,7 +119,7 @@ def _prefixes(head: bytes) -> tuple[list[bytes], int]:
             continue
         if match.start() == 0:
             bare += 1
-        else:
+        elif match.start() <= _LONGEST and not line.startswith((b'{"vertexes"', b'{"stream"', b'{"logs"')):
             behind.append(line[: match.start()])
             if len(behind) >= _SAMPLE:
                 break
