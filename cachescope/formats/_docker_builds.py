@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from cachescope.formats._neighbours import ESCAPES, visible
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import is_cacheable, keyword_of
 from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepKind, StepStatus
@@ -27,7 +28,6 @@ MAX_TEXT_BYTES = 24 * 1024 * 1024
 LIVE_BUILDS = 16
 """How many of the last builds may still turn out to go on, or to be the output of one that does."""
 
-ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?]{0,32}[A-Za-z]|\][^\x07\x1b\n]{0,2048}(?:\x07|\x1b\\))")
 _IMAGE_ID = re.compile(rb"(?:sha256:)?[0-9a-f]{12,64}")
 _AS = re.compile(r"(?is)FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*")
 _PULL_DIGEST = re.compile(rb"Digest: (sha256:[0-9a-f]{64})")
@@ -65,16 +65,6 @@ def arrow_of(line: bytes) -> bytes | None:
     if b"\x1b" in rest:
         rest = ESCAPES.sub(b"", rest)
     return rest.strip()
-
-
-def visible(text: bytes) -> bytes:
-    """Return what a terminal shows of a line: no colours, nothing that a carriage return has overwritten."""
-    if b"\x1b" in text:
-        text = ESCAPES.sub(b"", text)
-    if b"\r" in text:
-        text = text.rstrip(b"\r")
-        text = text[text.rfind(b"\r") + 1 :]
-    return text
 
 
 def context_bytes_of(size: str) -> int | None:

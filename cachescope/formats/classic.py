@@ -19,7 +19,8 @@ Printed by github.com/moby/moby, builder/dockerfile, and github.com/docker/cli. 
 import re
 from collections.abc import Callable
 
-from cachescope.formats._docker_builds import DockerBuilds, Headline, Place, visible
+from cachescope.formats._docker_builds import DockerBuilds, Headline, Place
+from cachescope.formats._neighbours import Neighbours, visible
 from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.instructions import keyword_of
 from cachescope.prefixes.base import Line, LinePrefix
@@ -46,8 +47,7 @@ class _ClassicParser:
         self._builds = DockerBuilds("classic", prefix.strip)
         self._strip = prefix.strip
         self._ordinal = 1
-        self._above = b""
-        """The end of the chunk before, for what stands above a headline."""
+        self._neighbours = Neighbours(prefix.strip, b"---")
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]]:
         """Look at the lines that hold the builder's words, and at those around them."""
@@ -76,13 +76,15 @@ class _ClassicParser:
                 if self._read_headline(headline, chunk, start, Place(number, ordinal, line.at)):
                     printed_from = end
                     if builds.awaits_line:
-                        self._read_below(chunk, end)
+                        self._read_below(chunk, end + 1)
             elif text.startswith(b"Successfully "):
                 self._read_success(text, chunk, start, Place(number, ordinal, line.at))
             elif text.startswith(_CONTEXT):
                 builds.printed(chunk[printed_from:start])
                 printed_from = end
-                notices = [above.strip() for above in self._lines_above(chunk, start, 6) if b"DEPRECATED: " in above]
+                notices = [
+                    above.strip() for above in self._neighbours.above(chunk, start, 6) if b"DEPRECATED: " in above
+                ]
                 size = text[len(_CONTEXT) :].decode(errors="replace")
                 builds.context(size, number, line.at, [text.decode(errors="replace") for text in notices])
             elif _FAILED in text:
@@ -96,7 +98,7 @@ class _ClassicParser:
             outside.append((outside_from, len(chunk)))
         builds.printed(chunk[printed_from:])
         self._ordinal = ordinal + chunk.count(b"\n", position)
-        self._above = (self._above + chunk)[-4096:] if len(chunk) < 4096 else chunk[-4096:]
+        self._neighbours.end(chunk)
         return outside
 
     def builds(self) -> list[FoundBuild]:
@@ -110,7 +112,7 @@ class _ClassicParser:
     def _read_headline(self, match: re.Match[bytes], chunk: bytes, start: int, place: Place) -> bool:
         text = match[3].rstrip().decode(errors="replace")
         total = None if match[2] is None else int(match[2])
-        above = self._lines_above(chunk, start, 3)
+        above = self._neighbours.above(chunk, start, 3)
         service = None
         if int(match[1]) <= 1:
             building = [_COMPOSE.search(line) for line in above]
@@ -118,22 +120,13 @@ class _ClassicParser:
         return self._builds.headline(Headline(int(match[1]), total, text, *place), above, service)
 
     def _read_below(self, chunk: bytes, position: int) -> None:
-        """Find the line below a headline; blank ones come from tools that print each message as a line."""
-        if position and position < len(chunk):
-            position += 1
-        for _ in range(4):
-            end = chunk.find(b"\n", position)
-            if end < 0:
-                return
-            line = chunk[position:end]
-            if not self._is_blank(line):
-                self._builds.below_headline(line)
-                return
-            position = end + 1
+        below = self._neighbours.below(chunk, position)
+        if below is not None:
+            self._builds.below_headline(below[0])
 
     def _read_success(self, text: bytes, chunk: bytes, start: int, place: Place) -> None:
         if built := _BUILT.fullmatch(text):
-            self._builds.success(built[1], place, self._lines_above(chunk, start, 4))
+            self._builds.success(built[1], place, self._neighbours.above(chunk, start, 4))
         elif tagged := _TAGGED.fullmatch(text):
             self._builds.tagged(tagged[1].decode(errors="replace"), place)
 
@@ -143,30 +136,6 @@ class _ClassicParser:
         if begin >= 0 and end is not None:
             message = text[begin : end.end()].decode(errors="replace")
             self._builds.failure(message[: 64 * 1024], place)
-
-    def _is_blank(self, line: bytes) -> bool:
-        return b"---" not in line and not self._strip(line).text.strip()
-
-    def _lines_above(self, chunk: bytes, start: int, count: int) -> list[bytes]:
-        """Return up to `count` lines above a position that are not blank, the nearest last."""
-        lines: list[bytes] = []
-        text, end = chunk, start - 1
-        if end < 0:
-            text, end = self._above, len(self._above) - 1
-        for _ in range(count + 4):
-            begin = text.rfind(b"\n", 0, max(0, end)) + 1
-            line = text[begin:end]
-            if not self._is_blank(line):
-                lines.append(line)
-                if len(lines) == count:
-                    break
-            if begin == 0:
-                if text is self._above or not self._above:
-                    break
-                text, begin = self._above, len(self._above)
-            end = begin - 1
-        lines.reverse()
-        return lines
 
 
 class _Classic:
