@@ -7,7 +7,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from cachescope.formats import FORMATS
+from cachescope.formats import ARCHIVE_READERS, FORMATS
 from cachescope.formats.base import FoundBuild, LogFormat, LogParser
 from cachescope.model import Build, LogReading
 from cachescope.prefixes import PREFIXES
@@ -31,6 +31,15 @@ def read_builds(chunks: Iterable[bytes]) -> LogReading:
         reader.feed(chunk)
     reader.finish()
     return reader.reading()
+
+
+def read_file_bytes(content: bytes) -> LogReading:
+    """Read a whole file: an archive that one of the formats knows (a `.dockerbuild` record), else a log."""
+    for read_archive in ARCHIVE_READERS:
+        reading = read_archive(content)
+        if reading is not None:
+            return reading
+    return read_builds([content])
 
 
 class LogReader:
