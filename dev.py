@@ -122,9 +122,9 @@ def lock(arguments: "list[str]") -> int:
     """Write the lock files anew from pyproject.toml (needs uv); arguments go to uv, such as --upgrade."""
     if not shutil.which("uv"):
         stop("Lock files are written by uv, which is not on PATH; installing and running needs none.")
-    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "pyproject.toml"]
-    runtime = ["--extra", "server", "--group", "build", "-o", RUNTIME]
-    development = ["--extra", "server", "--extra", "s3", "--group", "dev", "-c", RUNTIME, "-o", DEVELOPMENT]
+    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "pyproject.toml", "--all-extras"]
+    runtime = ["--group", "build", "-o", RUNTIME]
+    development = ["--group", "dev", "-c", RUNTIME, "-o", DEVELOPMENT]
     for selection in (runtime, development):
         run_or_stop([*command, *selection, *arguments], UV_CUSTOM_COMPILE_COMMAND="python3 dev.py lock")
     return 0
