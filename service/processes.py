@@ -57,7 +57,7 @@ class Supervisor:
 
     def start(self, child: Child) -> None:
         """Start a child and pass its lines on."""
-        child.process = subprocess.Popen(
+        child.process = subprocess.Popen(  # noqa: S603 - programs that we name ourselves
             list(child.command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

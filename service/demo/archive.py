@@ -1,0 +1,49 @@
+"""Reads the logs that ship with the project, one JSON object a line; SOURCES.md beside them says what wrote them."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import orjson
+from backports import zstd
+
+ARCHIVE = Path(__file__).with_name("builds.jsonl.zst")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoBuild:
+    """One log with what CI knew about it; `offset` runs from midnight of the first day."""
+
+    offset: timedelta
+    repository: str
+    commit: str
+    message: str
+    changed_files: tuple[str, ...]
+    branch: str
+    pull_request: int | None
+    job: str
+    runner: str
+    image: str
+    dockerfile: str
+    outcome: str
+    log: str
+
+
+def read_archive(path: Path = ARCHIVE) -> Iterator[DemoBuild]:
+    """Yield the builds from the oldest to the newest."""
+    with zstd.open(path, "rb") as packed:
+        for line in io.BufferedReader(packed):
+            fields = orjson.loads(line)
+            fields["offset"] = timedelta(seconds=fields.pop("offset_seconds"))
+            fields["changed_files"] = tuple(fields["changed_files"])
+            yield DemoBuild(**fields)
+
+
+def example_log() -> str:
+    """Return one log that shows hits, a break and its cascade: for who has none at hand."""
+    return max(
+        (build.log for build in read_archive() if build.outcome == "succeeded"),
+        key=lambda log: min(log.count("CACHED"), log.count("DONE")),
+    )
