@@ -379,7 +379,8 @@ def _base_images(steps: Iterable[Step]) -> list[BaseImage]:
             if words and words[0] != "scratch":
                 reference, _, digest = words[0].partition("@")
                 platform = step.platform.partition("->")[0] if step.platform else None
-                images.setdefault(BaseImage(reference=reference, digest=digest or None, platform=platform))
+                known = digest if _DIGEST.fullmatch(digest) else None  # a narrow screen cuts it
+                images.setdefault(BaseImage(reference=reference, digest=known, platform=platform))
     return list(images)
 
 

@@ -1,0 +1,280 @@
+"""BuildKit's terminal progress, captured or pasted: every frame draws the rows again.
+
+    [+] Building 2.5s (8/9)                                                                docker:default
+    ^[[34m => [internal] load build definition from Dockerfile                                       0.0s
+    ^[[0m^[[34m => => transferring dockerfile: 293B                                                  0.0s
+    ^[[0m^[[34m => CACHED [2/5] WORKDIR /app                                                         0.0s
+    ^[[0m => [3/5] RUN make                                                                          2.1s
+     => => # cc -c main.c
+    ^[[0m^[[31m => ERROR [4/5] RUN false                                                             0.4s
+
+Printed by BuildKit's util/progress/progressui (display.go). A finished row is coloured, one at work is not. Rows are cut
+at the screen's width, and a low screen leaves rows out; captured logs may have lost or mangled the escapes.
+"""
+
+import re
+
+from cachescope.formats._buildkit import STEP_CAP, Solve, Vertex, decode, is_last_word, without_label
+from cachescope.formats.base import FoundBuild, LogParser
+from cachescope.instructions import parse_step_name
+from cachescope.model import StepStatus
+from cachescope.prefixes.base import LinePrefix
+
+# Escapes as the terminal got them, or as a CI left them: `?[1A`, `^[[34m`, `[34m`, the symbol for ESC.
+_ESCAPE = rb"(?:(?:\x1b|\?|\^\[|\\x1b|\\u001b|\\033|\xe2\x90\x9b|\xef\xbf\xbd|\xe2\x86\x90)?\[[0-9;?]{0,16}[A-Za-z]|\r)"
+_LEAD = re.compile(rb"(?:" + _ESCAPE + rb"){1,400}")
+_TAIL = re.compile(rb"(?:" + _ESCAPE + rb"|[ \r]){1,400}$")
+_COLOUR = re.compile(rb"\[(\d{1,3}(?:;\d{1,3}){0,4})m$")
+_HEAD = re.compile(rb"\[\+\] Building (\d{1,9}(?:\.\d{1,3})?)s \((\d{1,6})/(\d{1,6})\)( FINISHED)?")
+_ROW = re.compile(rb" {0,4}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(\S.*?)( +)(\d{1,9}\.\d)s *$")
+_BARE_ROW = re.compile(rb" {0,4}=> => (\S.*?) *$")
+_STATES = {b"CACHED": StepStatus.CACHED, b"ERROR": StepStatus.FAILED, b"CANCELED": StepStatus.CANCELED}
+_SHORTEST_CUT = 24
+_FRAME_ROWS = 2_000
+
+
+class _Screen(Solve):
+    """One build and its latest frame."""
+
+    __slots__ = ("cut", "elapsed", "has_colours", "is_over", "last_row", "now", "running", "shown", "total")
+
+    def __init__(self, line: int) -> None:
+        super().__init__("buildkit-tty", line)
+        self.elapsed = 0.0
+        self.now = self.total = 0
+        self.has_colours = False
+        self.is_over = False
+        self.cut: set[int] = set()
+        """Vertices whose name the screen's width may have cut."""
+        self.shown: list[Vertex] = []
+        """Vertices of the latest frame, from top to bottom."""
+        self.running: set[int] = set()
+        """Those of them that were drawn at work."""
+        self.last_row: Vertex | None = None
+
+    def begin_frame(self, elapsed: float, now: int, total: int) -> None:
+        """Begin to draw again."""
+        self.elapsed, self.now, self.total = elapsed, now, total
+        self.shown = []
+        self.running = set()
+        self.last_row = None
+
+    def row(
+        self, name: str, state: bytes | None, seconds: float, line: int, *, is_cut: bool, is_coloured: bool
+    ) -> bool:
+        """Take one row of a vertex; True when it is a new one."""
+        vertex = self._match(name, is_cut)
+        is_new = vertex is None
+        if vertex is None:
+            vertex = self.add(len(self.vertices), Vertex(name, line))
+        elif len(name) > len(vertex.name) or not vertex.name.startswith(name):
+            vertex.name = name
+            self.add(next(key for key, value in self.vertices.items() if value is vertex), vertex)
+        if is_cut:
+            self.cut.add(id(vertex))
+        vertex.duration = seconds
+        vertex.status = _STATES.get(state, StepStatus.DONE) if state is not None else StepStatus.DONE
+        if state is None and not is_coloured:
+            self.running.add(id(vertex))
+        self.has_colours = self.has_colours or is_coloured
+        self.shown.append(vertex)
+        self.last_row = vertex
+        return is_new
+
+    def _match(self, name: str, is_cut: bool) -> Vertex | None:
+        """Find the vertex of a row: of its name, or of a name that the width cuts elsewhere."""
+        drawn = {id(vertex) for vertex in self.shown}
+        free = [vertex for vertex in self.vertices.values() if id(vertex) not in drawn]
+        for vertex in free:
+            if vertex.name == name:
+                return vertex
+        for vertex in free:
+            shorter, longer = sorted((vertex.name, name), key=len)
+            cut = is_cut if shorter is name else id(vertex) in self.cut
+            if cut and len(shorter) >= _SHORTEST_CUT and longer.startswith(shorter):
+                return vertex
+        return next((vertex for vertex in free if _is_renamed(vertex.name, name)), None)
+
+    def detail(self, vertex: Vertex, text: str, *, is_cut: bool) -> None:
+        """Take a row below a vertex; it may show more of a base image's name than the vertex's own row."""
+        head, found, reference = vertex.name.partition(" FROM ")
+        if found and id(vertex) in self.cut and text.startswith("resolve " + reference):
+            vertex.name = f"{head} FROM {text[8:]}"
+        elif not is_cut:
+            self.note(vertex, text)
+
+    def settle(self) -> None:
+        """Decide what is still at work by the latest frame: without colours, the counter and the order tell."""
+        running = self.running
+        if self.finished:
+            running = set()
+        elif not self.has_colours:
+            plain = [vertex for vertex in self.shown if id(vertex) in running]
+            count = max(0, len(self.shown) - self.now)
+            running = {id(vertex) for vertex in plain[len(plain) - count :]} if count else set()
+        drawn = {id(vertex) for vertex in self.shown}
+        for vertex in self.vertices.values():
+            if id(vertex) in running:
+                vertex.status = StepStatus.RUNNING
+                vertex.duration = None
+            elif id(vertex) not in drawn and vertex.status is StepStatus.RUNNING:
+                vertex.status = StepStatus.DONE  # it left a low screen while it was at work
+
+
+class _Parser:
+    def __init__(self, prefix: LinePrefix) -> None:
+        self._prefix = prefix
+        self._screen: _Screen | None = None
+        self._done: list[FoundBuild] = []
+        self._steps = 0
+        self._rows = 0
+        self._dropped = 0
+
+    def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
+        strip = self._prefix.strip
+        for number, raw in enumerate(chunk.split(b"\n"), first_line):
+            if b"=> " in raw or b"[+] Building " in raw or self._screen is not None:
+                self._line(strip(raw).text, number)
+        return None
+
+    def _line(self, text: bytes, number: int) -> None:
+        lead = _LEAD.match(text)
+        escapes = b""
+        if lead is not None:
+            escapes, text = lead[0], text[lead.end() :]
+        head = _HEAD.match(text)
+        if head is not None:
+            self._frame(head, number)
+            return
+        screen = self._screen
+        if screen is None:
+            return
+        if text[:8].lstrip(b" ").startswith(b"=> "):
+            if not screen.is_over:
+                self._row(text, escapes, number)
+        elif text.startswith((b" > ", b"\x1b[34m > ")):
+            self._trailer(decode(text[3:]).strip())
+        else:
+            self._words(text, number)
+
+    def _frame(self, head: re.Match[bytes], number: int) -> None:
+        elapsed, now, total = float(head[1]), int(head[2]), int(head[3])
+        screen = self._screen
+        if screen is None or screen.is_over or (screen.finished and not head[4]) or elapsed < screen.elapsed - 0.15:
+            self._close()
+            screen = self._screen = _Screen(number)
+        elif screen.finished and screen.shown and elapsed > screen.elapsed + 0.05:
+            self._close()
+            screen = self._screen = _Screen(number)
+        screen.begin_frame(elapsed, now, total)
+        screen.finished = head[4] is not None
+        screen.last_line = number
+        self._rows = 0
+
+    def _close(self) -> None:
+        if self._screen is None or not (self._screen.vertices or self._screen.error):
+            return
+        self._steps += len(self._screen.vertices)
+        if self._steps > STEP_CAP:
+            self._dropped += 1
+        else:
+            self._done.append(_found(self._screen))
+
+    def _row(self, text: bytes, escapes: bytes, number: int) -> None:
+        screen = self._screen
+        self._rows += 1
+        if screen is None or self._rows > _FRAME_ROWS:
+            return
+        text = _TAIL.sub(b"", text)
+        row = _ROW.match(text)
+        screen.last_line = number
+        if row is None:
+            bare = _BARE_ROW.match(text)
+            if bare is not None and screen.last_row is not None:
+                screen.note(screen.last_row, decode(bare[1]))
+            return
+        name = decode(row[3])
+        if row[1] is not None:
+            if screen.last_row is not None and not name.startswith("# "):
+                screen.detail(screen.last_row, name, is_cut=len(row[4]) <= 2)
+            return
+        colour = _COLOUR.search(escapes)
+        is_coloured = colour is not None and colour[1] not in (b"0", b"1")
+        screen.row(name, row[2], float(row[5]), number, is_cut=len(row[4]) <= 2, is_coloured=is_coloured)
+
+    def _trailer(self, name: str) -> None:
+        """Take the whole name of a failed step from the words below the screen."""
+        name = name.removesuffix(":")
+        screen = self._screen
+        if screen is None:
+            return
+        for key, vertex in list(screen.vertices.items()):
+            if vertex.status is StepStatus.FAILED and id(vertex) in screen.cut and name.startswith(vertex.name):
+                vertex.name = name
+                screen.add(key, vertex)
+
+    def _words(self, text: bytes, number: int) -> None:
+        screen = self._screen
+        said = decode(text.rstrip(b"\r "))
+        if screen is None or not said or screen.is_over:
+            return
+        if is_last_word(said) and not said[:1].isdigit() and not said.startswith(("#", " ")):
+            screen.fail(without_label(said))
+            screen.is_over = True
+            screen.last_line = number
+        elif said.startswith("Check complete, ") and " no warnings" not in said:
+            screen.fail(said)
+        elif said.startswith("WARNING: No output"):
+            screen.finished = True
+
+    def builds(self) -> list[FoundBuild]:
+        screen = self._screen
+        running = [_found(screen)] if screen is not None and (screen.vertices or screen.error) else []
+        return self._done + running
+
+    def warnings(self) -> list[str]:
+        warnings = []
+        if self._dropped:
+            warnings.append(f"More than {STEP_CAP:,} steps: {self._dropped:,} later builds are not listed.")
+        for found in self.builds():
+            screens = {step.text for step in found.build.steps}
+            if not screens:
+                warnings.append(f"The screen of the build at line {found.first_line} shows no steps.")
+        return warnings
+
+
+def _is_renamed(known: str, name: str) -> bool:
+    """Tell whether bake shows a shared step under another target now: `[api common 2/5]`, `[worker common 2/5]`."""
+    left, right = parse_step_name(known), parse_step_name(name)
+    if left.index is None or left.target is None or right.target is None:
+        return False
+    return (left.text, left.index, left.total, left.stage) == (right.text, right.index, right.total, right.stage)
+
+
+def _found(screen: _Screen) -> FoundBuild:
+    screen.settle()
+    screen.duration = screen.elapsed
+    return FoundBuild(screen.build(), screen.line, screen.last_line)
+
+
+class _BuildkitTty:
+    needles = (b"[+] Building ",)
+
+    def sniff(self, head: bytes, prefix: LinePrefix) -> float:
+        """Return 0.95 for a frame's head with rows, 0.3 for a head alone."""
+        has_head = False
+        for raw in head.split(b"\n")[:4000]:
+            text = prefix.strip(raw).text
+            text = text[lead.end() :] if (lead := _LEAD.match(text)) is not None else text
+            if _HEAD.match(text):
+                has_head = True
+            elif has_head and _ROW.match(_TAIL.sub(b"", text)):
+                return 0.95
+        return 0.3 if has_head else 0.0
+
+    def parser(self, prefix: LinePrefix) -> LogParser:
+        """Open a parser."""
+        return _Parser(prefix)
+
+
+FORMAT = _BuildkitTty()
