@@ -11,6 +11,7 @@ from store.models.repositories import Image, Repository
 from store.models.runs import Run
 
 BRANCH_CLASSES = ("default", "branch", "pull_request")
+CLOCKS = ("log", "run", "delivery")
 OUTCOMES = ("succeeded", "failed", "canceled", "incomplete")
 
 
@@ -22,6 +23,7 @@ class Build(Base):
         UniqueConstraint("delivery_id", "position"),
         CheckConstraint(one_of("outcome", OUTCOMES), name="outcome"),
         CheckConstraint(one_of("branch_class", BRANCH_CLASSES), name="branch_class"),
+        CheckConstraint(one_of("started_from", CLOCKS), name="started_from"),
         # The builds list pages by key: newest first, then by id, under each of its filters.
         Index("ix_builds_newest", "repository_id", "started_at", "id"),
         Index("ix_builds_newest_of_branch", "repository_id", "branch", "started_at", "id"),
@@ -43,6 +45,8 @@ class Build(Base):
     outcome: Mapped[str]
     error: Mapped[str | None]
     started_at: Mapped[datetime]
+    started_from: Mapped[str]
+    """Who told the start: the log, the run, or only the arrival of the delivery."""
     finished_at: Mapped[datetime | None]
     duration_seconds: Mapped[float | None]
     day: Mapped[date]
@@ -90,16 +94,8 @@ class BuildImage(Base):
     __tablename__ = "build_images"
     __table_args__ = (
         Index("ix_build_images_newest", "image_id", "started_at", "build_id"),
-        # The baseline of a build: the latest successful one of the same image on a branch.
-        Index(
-            "ix_build_images_baseline",
-            "image_id",
-            "branch",
-            "started_at",
-            "build_id",
-            postgresql_where=text("outcome = 'succeeded'"),
-            sqlite_where=text("outcome = 'succeeded'"),
-        ),
+        # Also for the baseline of a build: the latest successful one of the same image on a branch.
+        Index("ix_build_images_newest_of_branch", "image_id", "branch", "started_at", "build_id"),
     )
 
     build_id: Mapped[int] = mapped_column(ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True)
@@ -116,7 +112,8 @@ class BuildImage(Base):
     avoided_unknown: Mapped[int] = mapped_column(default=0)
     duration_seconds: Mapped[float | None]
     branch: Mapped[str] = mapped_column(default="")
-    """Branch, outcome and start of the build once more: baselines and filtered lists are read from one index."""
+    """Branch, outcome and start of the build once more: baselines and filtered lists are read from one table."""
+    branch_class: Mapped[str]
     outcome: Mapped[str]
     started_at: Mapped[datetime]
 
@@ -186,14 +183,7 @@ class Break(Base):
     __table_args__ = (
         Index(None, "repository_id", "day"),
         Index(None, "image_id"),
-        # Minutes lost come from the unexpected ones only, which are a small part of all.
-        Index(
-            "ix_breaks_unexpected",
-            "instruction_id",
-            "day",
-            postgresql_where=text("expected IS NOT TRUE"),
-            sqlite_where=text("expected IS NOT TRUE"),
-        ),
+        Index(None, "instruction_id", "day"),
     )
 
     build_id: Mapped[int] = mapped_column(ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True)

@@ -121,6 +121,12 @@ def finish(session: Session, held: Claim, **values: Any) -> None:
         raise LeaseLostError(f"Delivery {held.delivery_id} was taken over by another worker.")
 
 
+def amend(session: Session, held: Claim, **values: Any) -> None:
+    """Write what a worker learnt about the delivery that it holds; raises LeaseLostError when it holds it no more."""
+    if not _update(session, held, **values):
+        raise LeaseLostError(f"Delivery {held.delivery_id} was taken over by another worker.")
+
+
 def _update(session: Session, held: Claim, **values: Any) -> bool:
     return (
         session.scalar(

@@ -9,6 +9,7 @@ from store.database import insert
 from store.models import (
     Break,
     Build,
+    BuildImage,
     DailyBuilds,
     DailyImages,
     DailyInstructions,
@@ -76,12 +77,13 @@ def set_default_branch(session: Session, repository: Repository, branch: str) ->
             .where(Build.repository_id == repository.id, Build.branch_class != "pull_request", on_branch)
             .scalar_subquery()
         )
-        session.execute(
-            update(Break)
-            .where(Break.build_id.in_(of_class))
-            .values(branch_class=branch_class)
-            .execution_options(synchronize_session=False)
-        )
+        for table in (Break, BuildImage):
+            session.execute(
+                update(table)
+                .where(table.build_id.in_(of_class))
+                .values(branch_class=branch_class)
+                .execution_options(synchronize_session=False)
+            )
         session.execute(
             update(Build)
             .where(Build.repository_id == repository.id, Build.branch_class != "pull_request", on_branch)
@@ -98,6 +100,7 @@ def delete_repository(session: Session, repository: Repository) -> None:
     # Children first: a cascade from the repository would look every row up by itself.
     for table in (
         Break,
+        BuildImage,
         DailyInstructions,
         DailyImages,
         DailyBuilds,

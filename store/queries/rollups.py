@@ -11,7 +11,7 @@ from datetime import date
 from math import fsum
 from typing import Any
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import Row, Select, delete, select
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.orm import Session
 
@@ -325,15 +325,29 @@ def _daily_rows(
     branch_classes: Sequence[str],
     image_id: int | None,
 ) -> Sequence[Row[Any]]:
-    table = DailyBuilds if image_id is None else DailyImages
-    statement = select(
-        table.day, table.hit_rates, table.durations, table.last_build_id, *(getattr(table, name) for name in _SUMMED)
-    ).where(
-        table.repository_id == repository_id, table.day.between(first, last), table.branch_class.in_(branch_classes)
-    )
+    table: type[DailyBuilds | DailyImages] = DailyBuilds if image_id is None else DailyImages
+    statement = select_days(table, first, last, branch_classes).where(table.repository_id == repository_id)
     if image_id is not None:
         statement = statement.where(DailyImages.image_id == image_id)
-    return session.execute(statement.order_by(table.day, table.branch_class)).all()
+    return session.execute(statement).all()
+
+
+def select_days(
+    table: type[DailyBuilds | DailyImages], first: date, last: date, branch_classes: Sequence[str]
+) -> Select[*tuple[Any, ...]]:
+    """Select the columns that `add_up` adds up, in the order of days."""
+    return (
+        select(
+            table.repository_id,
+            table.day,
+            table.hit_rates,
+            table.durations,
+            table.last_build_id,
+            *(getattr(table, name) for name in _SUMMED),
+        )
+        .where(table.day.between(first, last), table.branch_class.in_(branch_classes))
+        .order_by(table.day, table.branch_class)
+    )
 
 
 def add_up(rows: Iterable[Row[Any]]) -> Period:

@@ -422,6 +422,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_from", sa.Text(), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("duration_seconds", sa.Float(precision=53), nullable=True),
         sa.Column("day", sa.Date(), nullable=False),
@@ -456,6 +457,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "outcome IN ('succeeded', 'failed', 'canceled', 'incomplete')", name=op.f("ck_builds_outcome")
         ),
+        sa.CheckConstraint("started_from IN ('log', 'run', 'delivery')", name=op.f("ck_builds_started_from")),
         sa.ForeignKeyConstraint(
             ["delivery_id"], ["deliveries.id"], name=op.f("fk_builds_delivery_id_deliveries"), ondelete="CASCADE"
         ),
@@ -573,14 +575,8 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("breaks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_breaks_image_id"), ["image_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_breaks_instruction_id_day"), ["instruction_id", "day"], unique=False)
         batch_op.create_index(batch_op.f("ix_breaks_repository_id_day"), ["repository_id", "day"], unique=False)
-        batch_op.create_index(
-            "ix_breaks_unexpected",
-            ["instruction_id", "day"],
-            unique=False,
-            postgresql_where=sa.text("expected IS NOT TRUE"),
-            sqlite_where=sa.text("expected IS NOT TRUE"),
-        )
 
     op.create_table(
         "build_images",
@@ -598,6 +594,7 @@ def upgrade() -> None:
         sa.Column("avoided_unknown", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("duration_seconds", sa.Float(precision=53), nullable=True),
         sa.Column("branch", sa.Text(), nullable=False),
+        sa.Column("branch_class", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -609,14 +606,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("build_id", "image_id", name=op.f("pk_build_images")),
     )
     with op.batch_alter_table("build_images", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_build_images_baseline",
-            ["image_id", "branch", "started_at", "build_id"],
-            unique=False,
-            postgresql_where=sa.text("outcome = 'succeeded'"),
-            sqlite_where=sa.text("outcome = 'succeeded'"),
-        )
         batch_op.create_index("ix_build_images_newest", ["image_id", "started_at", "build_id"], unique=False)
+        batch_op.create_index(
+            "ix_build_images_newest_of_branch", ["image_id", "branch", "started_at", "build_id"], unique=False
+        )
 
     op.create_table(
         "steps",
@@ -672,21 +665,13 @@ def downgrade() -> None:
 
     op.drop_table("steps")
     with op.batch_alter_table("build_images", schema=None) as batch_op:
+        batch_op.drop_index("ix_build_images_newest_of_branch")
         batch_op.drop_index("ix_build_images_newest")
-        batch_op.drop_index(
-            "ix_build_images_baseline",
-            postgresql_where=sa.text("outcome = 'succeeded'"),
-            sqlite_where=sa.text("outcome = 'succeeded'"),
-        )
 
     op.drop_table("build_images")
     with op.batch_alter_table("breaks", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_breaks_unexpected",
-            postgresql_where=sa.text("expected IS NOT TRUE"),
-            sqlite_where=sa.text("expected IS NOT TRUE"),
-        )
         batch_op.drop_index(batch_op.f("ix_breaks_repository_id_day"))
+        batch_op.drop_index(batch_op.f("ix_breaks_instruction_id_day"))
         batch_op.drop_index(batch_op.f("ix_breaks_image_id"))
 
     op.drop_table("breaks")
