@@ -82,6 +82,12 @@ class DataFolder:
                     os.killpg(pid, signal.SIGKILL)
         self.remember({})
 
+    def release(self) -> None:
+        """Give the claim back."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     def state(self) -> dict[str, Any]:
         """Return what the `up` that runs here, or ran here last, has written down."""
         try:

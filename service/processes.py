@@ -35,6 +35,7 @@ class Child:
     started_at: float = 0.0
     restart_at: float = 0.0
     pause_seconds: float = FIRST_PAUSE_SECONDS
+    reader: threading.Thread | None = None
 
 
 class Supervisor:
@@ -48,7 +49,6 @@ class Supervisor:
         self.stopping = threading.Event()
         self._on_change = on_change or (lambda _pids: None)
         self._write_lock = threading.Lock()
-        self._readers: list[threading.Thread] = []
 
     def say(self, line: str) -> None:
         """Print one line of our own; lines of children never run into it."""
@@ -69,9 +69,8 @@ class Supervisor:
         child.started_at = time.monotonic()
         if child not in self.children:
             self.children.append(child)
-        reader = threading.Thread(target=self._pass_on, args=(child, child.process), daemon=True)
-        reader.start()
-        self._readers = [thread for thread in self._readers if thread.is_alive()] + [reader]
+        child.reader = threading.Thread(target=self._pass_on, args=(child, child.process), daemon=True)
+        child.reader.start()
         self._on_change(self.pids())
 
     def pids(self) -> dict[str, int]:
@@ -121,8 +120,8 @@ class Supervisor:
             end_group(child.process.pid)
             child.process.wait()
             child.process = None
-        for reader in self._readers:
-            reader.join(timeout=1)
+            if child.reader is not None:
+                child.reader.join(timeout=1)  # its last words
         self._on_change({})
 
     @contextlib.contextmanager

@@ -58,6 +58,7 @@ def command(
                 supervisor.start(child)
             threading.Thread(target=announce, args=(supervisor, listener, url, lines), daemon=True).start()
             supervisor.run()
+    folder.release()
     supervisor.say("Stopped.")
 
 
