@@ -109,6 +109,7 @@ class _OpenBuild:
     error: str | None = None
     ended_at: float | None = None
     image_id: str | None = None
+    full_id: str | None = None
     tags: list[str] = field(default_factory=list)
     base_images: list[BaseImage] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -223,6 +224,8 @@ class DockerBuilds:
             self._finish_step(build, ordinal, at, before)
             build.outcome, build.error, build.confirmed = Outcome.SUCCEEDED, None, True
             build.image_id, build.ended_at, build.last_line = image.decode(), at, line
+            if build.full_id is not None and build.full_id.removeprefix("sha256:").startswith(build.image_id):
+                build.image_id = build.full_id
             build.ordinal, build.tags = ordinal, []
             build.warnings = [text for text in build.warnings if not text.startswith("[Warning]")]
             for above in before:
@@ -252,6 +255,18 @@ class DockerBuilds:
             ):
                 self._fail(build, message, place)
                 return
+
+    def fail(self, message: str, place: Place) -> None:
+        """Take an error that the engine itself reports: the newest build ends with it."""
+        if self.is_inside:
+            self._fail(self._live[-1], message, place)
+            if "context canceled" in message:
+                self._live[-1].outcome, self._live[-1].last.status = Outcome.CANCELED, StepStatus.CANCELED
+
+    def image(self, image: str) -> None:
+        """Take the full id of the last image; builds with several stages tell one of each."""
+        if self._live:
+            self._live[-1].full_id = image
 
     def printed(self, text: bytes) -> None:
         """Keep what was printed since the last headline, in bounds: a failure may show only there."""
