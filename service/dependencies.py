@@ -15,8 +15,10 @@ from service.auth.forms import check_form
 from service.auth.permissions import Viewer
 from service.auth.sessions import SESSION_COOKIE, is_touch_due
 from service.auth.tokens import hash_token
+from service.metrics import Metrics
 from service.settings import ServiceSettings
 from store.database import get_engine, reading, transaction
+from store.logs import LogStore, open_logs
 from store.models.accounts import Team, Token
 from store.models.repositories import Repository
 from store.queries import accounts
@@ -24,8 +26,8 @@ from store.queries import accounts
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM_HEADER = "x-form-token"
 
-_bearer = HTTPBearer(auto_error=False, description="A token of a team or repository; its scope is upload or read.")
-_cookie = APIKeyCookie(name=SESSION_COOKIE, auto_error=False, description="The session of a browser.")
+BEARER_SCHEME = HTTPBearer(auto_error=False, description="A token of a team or repository; its scope is upload or read.")
+COOKIE_SCHEME = APIKeyCookie(name=SESSION_COOKIE, auto_error=False, description="The session of a browser.")
 
 
 def engine_of(request: Request) -> Engine:
@@ -38,6 +40,18 @@ def settings_of(request: Request) -> ServiceSettings:
     """The settings of the application that answers this request."""
     settings: ServiceSettings = request.app.state.settings
     return settings
+
+
+def logs_of(request: Request) -> LogStore:
+    """Where the application that answers this request keeps raw logs."""
+    logs: LogStore | None = request.app.state.logs
+    return logs if logs is not None else open_logs()
+
+
+def metrics_of(request: Request) -> Metrics:
+    """The metrics of the application that answers this request."""
+    metrics: Metrics = request.app.state.metrics
+    return metrics
 
 
 def is_https(request: Request) -> bool:
@@ -154,5 +168,5 @@ def get_repository(repository_id: int, session: SessionDep, viewer: ViewerDep) -
 
 
 RepositoryDep = Annotated[Repository, Depends(get_repository)]
-OPENAPI_SECURITY = [Depends(_bearer), Depends(_cookie)]
+OPENAPI_SECURITY = [Depends(BEARER_SCHEME), Depends(COOKIE_SCHEME)]
 """Names both ways to prove who is asking in the OpenAPI document; `find_viewer` does the work."""

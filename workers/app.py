@@ -8,6 +8,8 @@ from typing import Any
 
 from celery import Celery, signals
 
+from store.database import get_engine
+from workers import heartbeats
 from workers.logs import configure_logging
 from workers.settings import WorkerSettings, get_settings
 
@@ -86,3 +88,10 @@ app = create_app()
 def _configure_logging(**_: Any) -> None:
     """Write the worker's log as the web process writes its own."""
     configure_logging()
+
+
+@signals.worker_process_init.connect
+def _begin_process(**_: Any) -> None:
+    """Give each process of the pool connections and a heartbeat of its own: neither survives a fork."""
+    get_engine.cache_clear()
+    heartbeats.start("worker")

@@ -1,0 +1,115 @@
+"""Becoming the owner through the one-time link, signing in and signing out."""
+
+import re
+import threading
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from cachescope.errors import CredentialsRefusedError, InvalidValueError
+from service.auth.passwords import hash_password, is_password_right, needs_new_hash
+from service.auth.tokens import hash_token, make_link_token
+from store.models.accounts import Team, User
+from store.queries import accounts, teams
+
+SETUP = "setup"
+
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}\Z")
+_NOT_IN_SLUGS = re.compile(r"[^a-z0-9]+")
+_hashing = threading.BoundedSemaphore(4)
+"""Each comparison of a password takes 64 MiB and half a core for a moment: many at once wait for each other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerForm:
+    """What the first owner fills in."""
+
+    name: str
+    email: str
+    password: str
+    team: str
+
+
+def create_setup_link(session: Session, *, hours: int = 72) -> str:
+    """Make a one-time link for an owner account and return its path, `/setup/<secret>`."""
+    token = make_link_token()
+    accounts.save_link(
+        session,
+        token_hash=hash_token(token),
+        purpose=SETUP,
+        expires_at=datetime.now(UTC) + timedelta(hours=hours),
+    )
+    return f"/setup/{token}"
+
+
+def is_setup_link_valid(session: Session, token: str) -> bool:
+    """Whether a one-time link still works; looking does not use it up."""
+    return accounts.find_link(session, hash_token(token), SETUP, datetime.now(UTC)) is not None
+
+
+def set_up_owner(session: Session, token: str, form: OwnerForm) -> tuple[User, Team]:
+    """Use the one-time link: make the account, and its team unless a team of that name waits without an owner.
+
+    Raises InvalidValueError for a field that cannot be taken (the link stays good, as nothing is committed) and
+    CredentialsRefusedError for a link that is unknown, used or too old.
+    """
+    name, email, team_name = _clean("name", form.name), form.email.strip().lower(), _clean("team", form.team)
+    if not _EMAIL.match(email):
+        raise InvalidValueError("email", f'"{form.email[:80]}" is not an e-mail address.')
+    if accounts.find_user(session, email) is not None:
+        raise InvalidValueError("email", f"{email} already has an account. Sign in with it.")
+    with _hashing:
+        password_hash = hash_password(form.password)
+    if accounts.use_link(session, hash_token(token), SETUP, datetime.now(UTC)) is None:
+        raise CredentialsRefusedError(
+            "This link has been used or is too old. Make a new one with `cachescope admin owner-link`."
+        )
+    user = accounts.create_user(session, email=email, name=name, password_hash=password_hash)
+    team = create_team(session, team_name)
+    teams.add_member(session, team.id, user.id, "owner")
+    return user, team
+
+
+def create_team(session: Session, name: str) -> Team:
+    """Return the team of this name that nobody owns yet, else a new one under a free slug.
+
+    The first start makes a team and an upload token before anybody has an account: its owner finds the logs that
+    were sent meanwhile.
+    """
+    slug = make_slug(name)
+    for number in range(1, 1000):
+        candidate = slug if number == 1 else f"{slug}-{number}"
+        found = teams.find_team(session, candidate)
+        if found is None:
+            return teams.create_team(session, slug=candidate, name=name)
+        if not found.is_demo and not teams.list_members(session, found.id):
+            found.name = name
+            return found
+    raise InvalidValueError("team", f'There are too many teams named "{name}" already. Choose another name.')
+
+
+def make_slug(name: str) -> str:
+    """Turn a name into what stands in addresses: lower case letters, digits and hyphens."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return _NOT_IN_SLUGS.sub("-", plain).strip("-")[:60] or "team"
+
+
+def sign_in(session: Session, email: str, password: str) -> User:
+    """Return the user whose password this is; raises CredentialsRefusedError without saying which of the two is wrong."""
+    user = accounts.find_user(session, email[:300])
+    with _hashing:
+        is_right = is_password_right(user.password_hash if user else None, password)
+    if user is None or not is_right or user.password_hash is None:
+        raise CredentialsRefusedError("This e-mail address and this password do not belong together.")
+    if needs_new_hash(user.password_hash):
+        user.password_hash = hash_password(password)
+    return user
+
+
+def _clean(field: str, value: str) -> str:
+    text = " ".join(value.split())
+    if not 1 <= len(text) <= 100 or not text.isprintable():
+        raise InvalidValueError(field, f"The {field} must have 1 to 100 printable characters.")
+    return text

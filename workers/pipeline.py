@@ -1,0 +1,105 @@
+"""What happens to a delivery, in order: unwrap the webhook, read the log, save its builds and be done, all or nothing."""
+
+from datetime import UTC, datetime, timedelta
+from random import uniform
+
+import structlog
+
+from cachescope.errors import CachescopeError, LeaseLostError
+from cachescope.reading import read_builds
+from integrations.ci.base import Ignored
+from store.database import reading, transaction
+from store.logs import open_logs, read_log
+from store.models.deliveries import Delivery
+from store.models.repositories import Repository
+from store.queries import builds, deliveries
+from store.queries.deliveries import Claim
+from workers.hooks import unwrap_hook
+from workers.leases import kept_lease
+from workers.settings import get_settings
+
+logger = structlog.get_logger(__name__)
+
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+def work_off(held: Claim) -> None:
+    """Bring one claimed delivery to its end; whatever goes wrong is written to it and never raised."""
+    with structlog.contextvars.bound_contextvars(delivery_id=held.delivery_id, attempt=held.attempts):
+        try:
+            if held.attempts > get_settings().attempts:
+                _fail(held, f"The worker stopped {held.attempts - 1} times while it read this log. Try again, or send a shorter log.")
+                return
+            with kept_lease(held, timedelta(seconds=get_settings().lease_seconds)):
+                _read_and_save(held)
+        except LeaseLostError:
+            logger.warning("lease_lost")
+        except CachescopeError as error:  # ours: the same bytes would fail again
+            _fail(held, str(error))
+        except Exception as error:
+            logger.exception("ingest_failed")
+            _try_later(held, error)
+
+
+def _read_and_save(held: Claim) -> None:
+    with reading() as session:
+        delivery = session.get_one(Delivery, held.delivery_id)
+        scope = session.get(Repository, delivery.repository_id) if delivery.repository_id is not None else None
+    if delivery.log_digest is None:
+        unwrapped = unwrap_hook(delivery, scope)
+        if isinstance(unwrapped, Ignored):
+            _finish(held, "ignored", unwrapped.reason)
+            return
+        with transaction() as session:
+            delivery = unwrapped.save(session, held)
+    if delivery.log_digest is None or delivery.repository_id is None:
+        raise CachescopeError("This delivery has no log to read.")
+    log = read_builds(read_log(open_logs(), delivery.log_digest))
+    with transaction() as session:
+        # First the fence: whoever lost the delivery stops here, and nobody else can take it until this commits.
+        deliveries.finish(
+            session,
+            held,
+            state="done",
+            error=None if log.builds else "This log holds no image build that we can read, so it has no page of its own.",
+            finished_at=datetime.now(UTC),
+            wrapper=log.wrapper,
+            lines=log.lines,
+            warnings=list(log.warnings),
+        )
+        builds.save_reading(session, delivery, log)
+    logger.info("ingested", builds=len(log.builds), lines=log.lines)
+
+
+def _finish(held: Claim, state: str, reason: str) -> None:
+    try:
+        with transaction() as session:
+            forgotten = {"body_digest": None} if state == "ignored" else {}
+            deliveries.finish(
+                session, held, state=state, error=reason[:2000], finished_at=datetime.now(UTC), **forgotten
+            )
+    except LeaseLostError:
+        logger.warning("lease_lost")
+
+
+def _fail(held: Claim, reason: str) -> None:
+    logger.warning("delivery_failed", reason=reason)
+    _finish(held, "failed", reason)
+
+
+def _try_later(held: Claim, error: Exception) -> None:
+    """Put a delivery back with a pause that doubles at each attempt, or give it up after the last one."""
+    reason = f"Reading this log failed: {type(error).__name__}: {error}"
+    try:
+        if held.attempts >= get_settings().attempts:
+            _fail(held, f"{reason}. It was tried {held.attempts} times.")
+            return
+        pause = min(LONGEST_PAUSE, timedelta(seconds=get_settings().retry_seconds * 2 ** (held.attempts - 1)))
+        with transaction() as session:
+            deliveries.finish(
+                session, held, state="new", error=reason[:2000], next_at=datetime.now(UTC) + pause * uniform(0.8, 1.2)  # noqa: S311 - to spread retries, not to guard anything
+            )
+    except LeaseLostError:
+        logger.warning("lease_lost")
+    except Exception:  # the database itself is away: the lease ends and the delivery is due again
+        logger.exception("delivery_not_put_back")

@@ -1,0 +1,127 @@
+"""The scheduler process, `python -m workers.schedule`: what runs when, without the queue.
+
+It needs nothing but the database, so it is the safety net under everything else: it wakes the workers when deliveries
+are overdue, and reads these deliveries itself where no worker comes, one at a time. It replaces Celery's beat, which
+can only speak through the broker. Two schedulers at once do no harm.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from store.database import reading, transaction
+from store.logs import FolderStore, open_logs
+from store.queries import accounts, deliveries, logs, rollups
+from workers import heartbeats, pipeline
+from workers.hints import sender
+from workers.logs import configure_logging
+from workers.settings import get_settings
+from workers.tasks.ingest import claim_next
+
+logger = structlog.get_logger(__name__)
+
+LEFT_BEHIND = timedelta(hours=2)
+"""How old a raw log must be before it counts as belonging to nobody: its delivery may be about to be committed."""
+_PATIENCE = timedelta(seconds=0.5)
+"""For so long after a delivery became due the scheduler leaves it to the workers."""
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """Wakes the workers while something is overdue: a few hints at a time, and more and more seldom if nothing helps."""
+
+    pause_seconds: float = 0.0
+    next_at: float = 0.0
+
+    def sweep(self) -> None:
+        """Look once."""
+        most = get_settings().hints_per_sweep
+        with reading() as session:
+            due = deliveries.count_due(session, datetime.now(UTC), most)
+        if not due:
+            self.pause_seconds = 0.0
+            return
+        if time.monotonic() < self.next_at:
+            return
+        for _ in range(due):
+            sender.send(None)
+        self.pause_seconds = min(60.0, max(1.0, self.pause_seconds * 2))
+        self.next_at = time.monotonic() + self.pause_seconds
+
+
+def roll_up_dirty_days() -> None:
+    """Recompute the daily sums of every day whose builds changed: each day once, however many builds it got."""
+    with reading() as session:
+        days = rollups.list_dirty_days(session)
+    for repository_id, day in days:
+        with transaction() as session:
+            rollups.recompute_day(session, repository_id, day)
+
+
+def read_overdue() -> None:
+    """Read what no worker has come for."""
+    lease = timedelta(seconds=get_settings().lease_seconds)
+    while held := claim_next(lease, _PATIENCE):
+        pipeline.work_off(held)
+
+
+def keep_house() -> None:
+    """Forget what has ended: sessions, links, and raw logs that belong to no delivery."""
+    now = datetime.now(UTC)
+    with transaction() as session:
+        accounts.delete_expired(session, now)
+    store = open_logs()
+    if isinstance(store, FolderStore):
+        store.delete_left_behind(now - LEFT_BEHIND)
+    with reading() as session:
+        digests = logs.list_unreferenced(session, now - LEFT_BEHIND)
+    for digest in digests:
+        with transaction() as session:
+            logs.delete_unreferenced(session, store, digest, now - LEFT_BEHIND)
+
+
+def repeat(ended: threading.Event, seconds: float, function: Callable[[], None]) -> threading.Thread:
+    """Call a function again and again in a thread of its own; what it raises is logged and tried again later."""
+
+    def run() -> None:
+        pause = seconds
+        while not ended.wait(pause):
+            try:
+                function()
+                pause = seconds
+            except Exception:
+                logger.exception("scheduled_work_failed", work=getattr(function, "__name__", "sweep"))
+                pause = min(30.0, max(1.0, pause * 2))
+
+    thread = threading.Thread(target=run, name=getattr(function, "__name__", "sweep"), daemon=True)
+    thread.start()
+    return thread
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; work that has begun is finished first."""
+    configure_logging()
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    beating = heartbeats.start("scheduler")
+    threads = [
+        repeat(ended, 0.5, Sweeper().sweep),
+        repeat(ended, 0.25, roll_up_dirty_days),
+        repeat(ended, 0.5, read_overdue),
+        repeat(ended, 600.0, keep_house),
+    ]
+    logger.info("scheduler_ready")
+    ended.wait()
+    beating.set()
+    for thread in threads:
+        thread.join(timeout=20)
+
+
+if __name__ == "__main__":
+    main()

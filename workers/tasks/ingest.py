@@ -1,0 +1,51 @@
+"""Reads what was delivered: the delivery that a hint names, then whatever else is due.
+
+A hint may come twice, late or never. The claim in the database decides who works, so that none of these matters.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from store.database import transaction
+from store.queries import deliveries
+from store.queries.deliveries import Claim
+from workers import pipeline
+from workers.app import app
+from workers.settings import get_settings
+
+logger = structlog.get_logger(__name__)
+
+MOST_IN_A_ROW = 50
+"""After so many the rest is left to the next hint, so that a worker that is told to stop can."""
+
+
+@app.task(name="ingest")
+def ingest(delivery_id: str | None = None) -> None:
+    """Read one delivery and then what is due; without an id only the latter."""
+    count = 0
+    for held in _claims(delivery_id):
+        pipeline.work_off(held)
+        count += 1
+        if count == MOST_IN_A_ROW:
+            ingest.apply_async(retry=False)
+            return
+
+
+def _claims(delivery_id: str | None) -> Iterator[Claim]:
+    lease = timedelta(seconds=get_settings().lease_seconds)
+    if delivery_id is not None:
+        with transaction() as session:
+            held = deliveries.claim(session, delivery_id, datetime.now(UTC), lease)
+        if held:
+            yield held
+    while held := claim_next(lease):
+        yield held
+
+
+def claim_next(lease: timedelta, overdue: timedelta = timedelta(0)) -> Claim | None:
+    """Take what has been due longest, or has been due for a while; None when there is nothing."""
+    now = datetime.now(UTC)
+    with transaction() as session:
+        return deliveries.claim_next_due(session, now, lease, overdue)
