@@ -1,11 +1,22 @@
 """Fixtures that tests of several folders share."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.orm import Session
+
+from store import migrations
+from store.database import make_engine, make_session
+from tests import servers
+
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,3 +33,102 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, Any], None]:
         assert value == json.loads(path.read_text())
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A PostgreSQL server; the URL names a database from which others can be made."""
+    with servers.postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis or Valkey server that keeps nothing."""
+    with servers.redis() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    engine = make_engine(f"sqlite:///{path}")
+    migrations.upgrade(engine)
+    with engine.connect() as connection:
+        connection.connection.driver_connection.execute("PRAGMA journal_mode=DELETE")
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_url: str) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database to copy."""
+    name = f"template_{uuid4().hex[:12]}"
+    with _new_database(postgresql_url, name) as url:
+        engine = make_engine(url)
+        migrations.upgrade(engine)
+        engine.dispose()
+        yield name
+
+
+@pytest.fixture(scope="session")
+def shared_postgresql(postgresql_url: str, postgresql_template: str) -> Iterator[Engine]:
+    """One PostgreSQL database for all tests that roll back what they do."""
+    with _new_database(postgresql_url, f"shared_{uuid4().hex[:12]}", postgresql_template) as url:
+        engine = make_engine(url)
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty, migrated database of this test alone: for tests that commit or use several processes."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "cachescope.db")
+        yield f"sqlite:///{tmp_path / 'cachescope.db'}"
+        return
+    server, template = request.getfixturevalue("postgresql_url"), request.getfixturevalue("postgresql_template")
+    with _new_database(server, f"test_{uuid4().hex[:12]}", template) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """The engine of an empty, migrated database of this test alone."""
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=DATABASES)
+def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]:
+    """A session on an empty database whose work is rolled back."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "session.db")
+        engine = make_engine(f"sqlite:///{tmp_path / 'session.db'}")
+        with make_session(engine) as opened:
+            yield opened
+        engine.dispose()
+        return
+    with request.getfixturevalue("shared_postgresql").connect() as connection, connection.begin() as outer:
+        with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as opened:
+            yield opened
+        outer.rollback()
+
+
+@contextmanager
+def _new_database(server: str, name: str, template: str | None = None) -> Iterator[str]:
+    """Create a database on a server and drop it at the end; yields its URL."""
+    _run(server, f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
+    try:
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _run(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _run(server: str, statement: str) -> None:
+    engine = make_engine(server)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(statement))
+    engine.dispose()

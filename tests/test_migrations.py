@@ -1,0 +1,113 @@
+"""One chain of migrations, run empty → head, gives exactly the tables of the models, on both databases."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from store import migrations
+from store.database import make_engine
+from store.models import Base
+from tests.conftest import DATABASES, _new_database
+
+_SCHEMA = {
+    # Everything that was created, as the database itself writes it down.
+    "sqlite": "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' AND name <> 'alembic_version'",
+    "postgresql": """
+        SELECT 'column', table_name, column_name, data_type, is_nullable, coalesce(column_default, '')
+        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'
+        UNION ALL SELECT 'index', tablename, indexname, indexdef, '', ''
+        FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+        UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', ''
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'
+    """,
+}
+
+
+@pytest.fixture(params=DATABASES)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Engine]]:
+    """Two empty databases of one kind."""
+    if request.param == "sqlite":
+        engines = [make_engine(f"sqlite:///{tmp_path}/{name}.db") for name in ("one", "two")]
+        yield engines
+    else:
+        server = request.getfixturevalue("postgresql_url")
+        with _new_database(server, "migrated_one") as one, _new_database(server, "migrated_two") as two:
+            engines = [make_engine(one), make_engine(two)]
+            yield engines
+            for engine in engines:
+                engine.dispose()
+    for engine in engines:
+        engine.dispose()
+
+
+def schema(engine: Engine) -> set[tuple[str, ...]]:
+    with engine.connect() as connection:
+        rows = connection.execute(text(_SCHEMA[engine.dialect.name]))
+        return {tuple(in_order(" ".join(str(value).split())) for value in row) for row in rows}
+
+
+def in_order(statement: str) -> str:
+    """Sort the parts of a CREATE TABLE: constraints may be written in any order."""
+    return ", ".join(sorted(re.split(r",? (?=CONSTRAINT)", statement.removesuffix(" )"))))
+
+
+def test_migrating_an_empty_database_gives_the_tables_of_the_models(empty):
+    migrated, created = empty
+    migrations.upgrade(migrated)
+    Base.metadata.create_all(created)
+    assert schema(migrated) == schema(created)
+
+
+def test_autogenerate_finds_nothing_to_add(empty):
+    migrations.upgrade(empty[0])
+    with empty[0].connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_going_back_to_the_base_leaves_no_table(empty):
+    migrations.upgrade(empty[0])
+    migrations.downgrade(empty[0], "base")
+    assert schema(empty[0]) == set()
+
+
+def test_a_database_is_current_only_at_the_head(empty):
+    before = migrations.is_current(empty[0])
+    migrations.upgrade(empty[0])
+    assert (before, migrations.is_current(empty[0])) == (False, True)
+
+
+def test_processes_that_start_together_migrate_once(empty):
+    engine, errors, start = empty[0], [], Barrier(4)
+
+    def upgrade() -> None:
+        own = make_engine(engine.url)
+        start.wait()
+        try:
+            migrations.upgrade(own)
+        except Exception as error:  # noqa: BLE001 - handed to the test
+            errors.append(error)
+        finally:
+            own.dispose()
+
+    threads = [Thread(target=upgrade) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert migrations.is_current(engine)
+
+
+def test_foreign_keys_are_on_again_after_a_migration(tmp_path):
+    engine = make_engine(f"sqlite:///{tmp_path}/one.db")
+    migrations.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    engine.dispose()
