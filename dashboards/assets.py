@@ -8,7 +8,6 @@ folder; a browser that takes neither gets it plain.
 import gzip
 import hashlib
 import importlib.util
-import os
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -52,15 +51,14 @@ def asset(name: str) -> Asset:
             content = tokens_css().encode() + b"\n" + (STATIC / name).read_bytes()
         case _:
             content = (STATIC / name).read_bytes()
-    stem, ending = os.path.splitext(name)
+    stem, ending = Path(name).stem, Path(name).suffix
     digest = hashlib.sha256(content).hexdigest()[:16]
     return Asset(f"{stem}.{digest}{ending}", content, _MEDIA_TYPES[ending])
 
 
 def find(path_name: str) -> Asset | None:
     """The asset at an address; None where there is none or its hash is that of another version."""
-    stem, _, rest = path_name.partition(".")
-    name = stem + os.path.splitext(rest)[1]
+    name = path_name.partition(".")[0] + Path(path_name).suffix
     if name not in ("page.css", "page.js", "icon.svg", "plotly.js"):
         return None
     found = asset(name)
@@ -106,8 +104,14 @@ def _keep(kept: Path, content: bytes) -> None:
         return
 
 
-def warm_up() -> None:
-    """Compress what takes long before the first reader asks for it."""
+def warm_up() -> threading.Thread:
+    """Compress in a thread what takes long, before the first reader asks for it."""
+    thread = threading.Thread(target=_compress_all, name="assets-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def _compress_all() -> None:
     for encoding in ("zstd", "gzip"):
         compressed(asset("plotly.js"), encoding)
 

@@ -8,31 +8,32 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from store.queries.histograms import merge
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
-DTYPES = {"day": "datetime64[s]", "time": "datetime64[s, UTC]", "int": "int64", "number": "float64", "text": "object"}
-"""Kinds of columns; `json` columns (histograms, mixes of causes) stay objects."""
+    from pandas import DataFrame, Series
 
 
 def frame(rows: Iterable[Sequence[Any]], columns: Mapping[str, str]) -> "DataFrame":
-    """Make a frame of rows whose values stand in the order of `columns`; no rows make a frame with all its columns."""
-    import pandas  # noqa: PLC0415 - see above
+    """Make a frame of rows whose values stand in the order of `columns`; no rows make a frame with all its columns.
 
-    made = pandas.DataFrame([tuple(row) for row in rows], columns=list(columns), dtype="object")
+    The kinds of columns are day, time (UTC), int, number, text and json (histograms), which stay what they are.
+    """
+    import pandas as pd  # noqa: PLC0415 - see above
+
+    made = pd.DataFrame([tuple(row) for row in rows], columns=list(columns), dtype="object")
     for name, kind in columns.items():
         if kind == "day":
-            made[name] = pandas.to_datetime(made[name]).astype(DTYPES[kind])
+            made[name] = pd.to_datetime(made[name]).astype("datetime64[s]")
         elif kind == "time":
-            made[name] = pandas.to_datetime(made[name], utc=True).astype(DTYPES[kind])
+            made[name] = pd.to_datetime(made[name], utc=True).astype("datetime64[s, UTC]")
         elif kind == "int":
-            made[name] = made[name].fillna(0).astype(DTYPES[kind])
+            made[name] = made[name].fillna(0).astype("int64")
         elif kind == "number":
-            made[name] = pandas.to_numeric(made[name]).astype(DTYPES[kind])
+            made[name] = pd.to_numeric(made[name]).astype("float64")
     return made
 
 
@@ -54,18 +55,32 @@ def trailing(frame: "DataFrame", column: str, days: int) -> "list[Counter[int]]"
 
 def by_day(frame: "DataFrame", sums: Sequence[str], histograms: Sequence[str] = ()) -> "DataFrame":
     """One row a day, in order: sums are added, histograms too (several branch classes have a row each)."""
+    import pandas as pd  # noqa: PLC0415 - see above
+
     if frame.empty:
         return frame
     grouped = frame.groupby("day", sort=True)
     added = grouped[list(sums)].sum(min_count=1)
     for name in histograms:
-        added[name] = [dict(merge(values)) for _, values in grouped[name]]
+        added[name] = pd.Series([dict(merge(values)) for _, values in grouped[name]], index=added.index, dtype="object")
     return added.reset_index()
 
 
-def points(column: Any) -> list[float | None]:
+def number(value: Any) -> float | None:
+    """A value of a frame as a plain number; None for what is not known."""
+    return None if value is None or isnan(value) else float(value)
+
+
+def points(column: Iterable[Any]) -> list[float | None]:
     """A column as plotly wants it: plain numbers, None for what is not known."""
-    return [None if value is None or value != value else float(value) for value in column]
+    return [number(value) for value in column]
+
+
+def column(values: Iterable[float | None]) -> "Series[float]":
+    """A column of numbers to put into a frame."""
+    import pandas as pd  # noqa: PLC0415 - see above
+
+    return pd.Series(list(values), dtype="float64")
 
 
 def warm_up() -> threading.Thread:

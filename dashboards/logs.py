@@ -16,7 +16,8 @@ _PENDING_LIMIT = 64 * 1024
 # CSI and OSC sequences, other escapes, and control characters but the tabulator. Bounded, so a line without an end
 # costs no more than its length.
 _ESCAPES = re.compile(
-    r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]|\x1b\][^\x07\x1b]{0,2048}(?:\x07|\x1b\\)?|\x1b[@-_]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]|\x1b\][^\x07\x1b]{0,2048}(?:\x07|\x1b\\)?|\x1b[@-_]?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
 
 
@@ -57,7 +58,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 def page(chunks: Iterable[bytes], first: int, count: int = LINES_PER_PAGE) -> tuple[list[Line], bool]:
     """Some lines from the first one on, and whether more follow."""
-    found = []
+    found: list[Line] = []
     for number, line in lines(chunks):
         if number >= first + count:
             return found, True

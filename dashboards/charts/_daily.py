@@ -1,17 +1,18 @@
 """What the charts over time share: the select of daily sums, days as text, the spread of single builds."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, select
 
-from dashboards.charts.base import Scope
+from dashboards.charts.base import Scope, Statement
+from dashboards.frames import column as numbers
 from dashboards.frames import trailing
 from dashboards.theme import MIN_BUILDS
 from store.models import DailyBuilds, DailyImages, DailyInstructions
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 DAYS_OF_SPREAD = 7
 """A day alone has too few builds for a median or a p10."""
@@ -19,7 +20,7 @@ DAYS_OF_SPREAD = 7
 Daily = type[DailyBuilds] | type[DailyImages] | type[DailyInstructions]
 
 
-def select_days(scope: Scope, columns: Iterable[str]) -> Select[Any]:
+def select_days(scope: Scope, columns: Iterable[str]) -> Statement:
     """The named columns of the daily sums of a repository, or of one of its images."""
     table = DailyBuilds if scope.image_id is None else DailyImages
     statement = select(*(getattr(table, name) for name in columns)).where(*within(table, scope))
@@ -43,7 +44,7 @@ def day_texts(days: "DataFrame") -> list[str]:
 
 def spread(
     days: "DataFrame", column: str, quantile: Callable[[Mapping[int, int], float], float | None], share: float
-) -> list[float | None]:
+) -> "Series[float]":
     """A quantile of single builds over the last seven days up to each day; None where there were too few builds."""
     histograms = trailing(days, column, DAYS_OF_SPREAD)
-    return [quantile(total, share) if total.total() >= MIN_BUILDS else None for total in histograms]
+    return numbers(quantile(total, share) if total.total() >= MIN_BUILDS else None for total in histograms)

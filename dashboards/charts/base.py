@@ -10,6 +10,8 @@ from sqlalchemy import Select
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Statement = Select[*tuple[Any, ...]]
+
 BRANCH_CLASSES = {
     "default": "default branch",
     "branch": "other branches",
@@ -51,7 +53,7 @@ class Chart(Protocol):
     columns: Mapping[str, str]
     """The columns of its frame and their kinds, see `dashboards.frames`."""
 
-    def select(self, scope: Scope) -> Select[Any]:
+    def select(self, scope: Scope) -> Statement:
         """The statement that returns those columns, already aggregated."""
 
     def figure(self, frame: "DataFrame") -> dict[str, Any]:

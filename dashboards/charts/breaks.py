@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 
 from dashboards import theme
 from dashboards.charts._daily import within
-from dashboards.charts.base import Scope, Table
+from dashboards.charts.base import Scope, Statement, Table
 from store.models import DailyInstructions, Instruction
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class BreaksChart:
         "unexplained_seconds": "number",
     }
 
-    def select(self, scope: Scope) -> Select[Any]:
+    def select(self, scope: Scope) -> Statement:
         """One row an instruction, dearest first."""
         sums = {name: func.sum(getattr(DailyInstructions, name)).label(name) for name in ("breaks", *PARTS)}
         cost = sum((sums[name] for name in list(PARTS)[1:]), start=sums["lost_seconds"])
@@ -93,7 +93,8 @@ class BreaksChart:
             return f"{theme.plural(int(frame['breaks'].sum()), 'break')}, none of which the logs time."
         share = float(costs.iloc[0] / costs.sum())
         row = frame.iloc[0].to_dict()
-        return f"{theme.cut_middle(_name(row), 60)} cost {theme.duration(float(costs.iloc[0]))}, {theme.percent(share)} of what is shown."
+        name = theme.cut_middle(_name(row), 60)
+        return f"{name} cost {theme.duration(float(costs.iloc[0]))}, {theme.percent(share)} of what is shown."
 
     def table(self, frame: "DataFrame") -> Table:
         """One row an instruction, dearest first."""

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select
-
 from dashboards import theme
 from dashboards.charts._daily import DAYS_OF_SPREAD, day_texts, select_days, spread
-from dashboards.charts.base import Scope, Table
-from dashboards.frames import by_day, points
+from dashboards.charts.base import Scope, Statement, Table
+from dashboards.frames import by_day, number, points
 from store.queries.histograms import duration_quantile
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ class BuildDurationChart:
         "durations": "json",
     }
 
-    def select(self, scope: Scope) -> Select[Any]:
+    def select(self, scope: Scope) -> Statement:
         """The durations of each day, a row for each branch class."""
         return select_days(scope, self.columns)
 
@@ -130,8 +128,9 @@ def _tick(seconds: int) -> str:
     return f"{seconds // 60} min" if seconds < 3600 else f"{seconds // 3600} h"
 
 
-def _text(value: float | None) -> str:
-    return "not enough data" if value is None or value != value else theme.duration(float(value))
+def _text(value: float) -> str:
+    known = number(value)
+    return "not enough data" if known is None else theme.duration(known)
 
 
 CHART = BuildDurationChart()

@@ -1,16 +1,13 @@
 """Cache efficiency and hit rate per day, with the median and the p10 of single builds over the last seven days."""
 
 from collections.abc import Mapping
-from math import isnan
 from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import Select
 
 from cachescope import metrics
 from dashboards import theme
-from dashboards.charts.base import Scope, Table
 from dashboards.charts._daily import DAYS_OF_SPREAD, day_texts, select_days, spread
-from dashboards.frames import by_day, points
+from dashboards.charts.base import Scope, Statement, Table
+from dashboards.frames import by_day, column, number, points
 from store.queries.histograms import rate_quantile
 
 if TYPE_CHECKING:
@@ -35,7 +32,7 @@ class EfficiencyChart:
         "hit_rates": "json",
     }
 
-    def select(self, scope: Scope) -> Select[Any]:
+    def select(self, scope: Scope) -> Statement:
         """The sums of each day, a row for each branch class."""
         return select_days(scope, self.columns)
 
@@ -119,8 +116,8 @@ def _shape(frame: "DataFrame") -> "DataFrame":
         return days.assign(efficiency=[], hit_rate=[], median=[], p10=[])
     records = days.to_dict("records")
     return days.assign(
-        efficiency=[_efficiency(row) for row in records],
-        hit_rate=[metrics.hit_rate(int(row["hits"]), int(row["misses"])) for row in records],
+        efficiency=column(_efficiency(row) for row in records),
+        hit_rate=column(metrics.hit_rate(int(row["hits"]), int(row["misses"])) for row in records),
         median=spread(days, "hit_rates", rate_quantile, 0.5),
         p10=spread(days, "hit_rates", rate_quantile, 0.1),
     )
@@ -132,7 +129,7 @@ def _efficiency(row: Mapping[Any, Any]) -> float | None:
         hits=hits,
         misses=int(row["misses"]),
         seconds_avoided=float(row["seconds_avoided"]) if hits > int(row["avoided_unknown"]) else None,
-        seconds_spent=None if isnan(row["seconds_spent"]) else float(row["seconds_spent"]),
+        seconds_spent=number(row["seconds_spent"]),
     )
 
 
@@ -145,8 +142,9 @@ def _quiet_line(x: list[str], y: list[float | None], name: str, dash: str) -> di
     return {"name": name, "x": x, "y": y, "mode": "lines", "line": line, "hovertemplate": "%{y:.0%}"}
 
 
-def _percent(value: float | None) -> str:
-    return "not enough data" if value is None or value != value else theme.percent(float(value))
+def _percent(value: float) -> str:
+    known = number(value)
+    return "not enough data" if known is None else theme.percent(known)
 
 
 CHART = EfficiencyChart()

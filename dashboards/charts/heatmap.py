@@ -1,14 +1,15 @@
 """Every instruction in the last sixty builds: where the cache held, where it broke and what fell with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import aliased
 
 from dashboards import theme
-from dashboards.charts.base import Scope, Table
+from dashboards.charts.base import Scope, Statement, Table
 from dashboards.charts.last_builds import newest_builds
+from dashboards.frames import number
 from store.models import Break, Build, Instruction, Step
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ WORDS = ("hit", "expected miss", "unexpected miss", "miss", "failed", "unknown")
 COLOURS = ("token:hit/0.55", "token:expected", "token:miss", "token:quiet", "token:failed", "token:line")
 MARKS = ("", "/", "×", "·", "✕", "?")
 BREAK_MARK = "◣"
+
+
+Row = Mapping[Any, Any]
 
 
 class HeatmapChart:
@@ -41,7 +45,7 @@ class HeatmapChart:
         "duration_seconds": "number",
     }
 
-    def select(self, scope: Scope) -> Select[Any]:
+    def select(self, scope: Scope) -> Statement:
         """One row a step whose instruction is known."""
         newest = newest_builds(scope).subquery()
         above = aliased(Break)
@@ -81,7 +85,7 @@ class HeatmapChart:
             marks[row][column] = BREAK_MARK if step["is_break"] else MARKS[kind]
             words[row][column] = _words(step, kind)
         steps = len(COLOURS)
-        scale = [[edge / steps, colour] for number, colour in enumerate(COLOURS) for edge in (number, number + 1)]
+        scale = [[edge / steps, colour] for place, colour in enumerate(COLOURS) for edge in (place, place + 1)]
         return {
             "data": [
                 {
@@ -131,8 +135,8 @@ class HeatmapChart:
         """One row an instruction: how often it hit, missed and broke, and how it went last."""
         _, instructions, cells = _grid(frame)
         rows = []
-        for number, instruction in enumerate(instructions):
-            steps = [step for (row, _), step in cells.items() if row == number]
+        for place, instruction in enumerate(instructions):
+            steps = [step for (row, _), step in cells.items() if row == place]
             kinds = [_kind(step) for step in steps]
             rows.append(
                 (
@@ -146,24 +150,22 @@ class HeatmapChart:
         return Table(("Instruction", "Hits", "Misses", "Breaks", "Last"), rows)
 
 
-def _grid(
-    frame: "DataFrame",
-) -> tuple[Sequence[Mapping[Any, Any]], Sequence[Mapping[Any, Any]], dict[tuple[int, int], Mapping[Any, Any]]]:
+def _grid(frame: "DataFrame") -> tuple[list[Row], list[Row], dict[tuple[int, int], Row]]:
     """Builds, instructions and the step in each cell, as places in the two."""
-    steps = frame.to_dict("records")
+    steps: list[Row] = list(frame.to_dict("records"))
     builds = {step["build_id"]: step for step in steps}
-    columns = {build: number for number, build in enumerate(builds)}
+    columns = {build: place for place, build in enumerate(builds)}
     # The newest build that has an instruction says where it stands; those that missed most stay when there are many.
     newest = {step["instruction_id"]: step for step in steps}
-    misses = {instruction: 0 for instruction in newest}
+    misses = dict.fromkeys(newest, 0)
     for step in steps:
         misses[step["instruction_id"]] += step["cached"] is False
     kept = set(sorted(newest, key=lambda instruction: -misses[instruction])[:INSTRUCTIONS])
     ordered = sorted(
         (step for instruction, step in newest.items() if instruction in kept),
-        key=lambda step: (step["stage"], step["idx"] if step["idx"] == step["idx"] else 0, step["instruction_id"]),
+        key=lambda step: (step["stage"], number(step["idx"]) or 0, step["instruction_id"]),
     )
-    rows = {step["instruction_id"]: number for number, step in enumerate(ordered)}
+    rows = {step["instruction_id"]: place for place, step in enumerate(ordered)}
     cells = {
         (rows[step["instruction_id"]], columns[step["build_id"]]): step
         for step in steps
@@ -184,8 +186,8 @@ def _kind(step: Mapping[Any, Any]) -> int:
 
 def _words(step: Mapping[Any, Any], kind: int) -> str:
     word = f"break, {WORDS[kind]}" if step["is_break"] else WORDS[kind]
-    seconds = step["duration_seconds"]
-    took = f", {theme.duration(float(seconds))}" if seconds == seconds and kind else ""
+    seconds = number(step["duration_seconds"])
+    took = f", {theme.duration(seconds)}" if seconds is not None and kind else ""
     return f"{_name(step)}<br>{step['started_at']:%Y-%m-%d %H:%M} UTC: {word}{took}"
 
 

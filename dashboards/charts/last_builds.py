@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import exists, select
 
 from dashboards import theme
-from dashboards.charts.base import Scope, Table
+from dashboards.charts.base import Scope, Statement, Table
+from dashboards.frames import number
 from store.models import Break, Build, BuildImage
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ KINDS = {
 """Kind → word, colour, pattern."""
 
 
-def newest_builds(scope: Scope) -> Select[Any]:
+def newest_builds(scope: Scope) -> Statement:
     """The ids of the newest builds of a scope up to its last day, whatever its first."""
     statement = select(Build.id).where(Build.repository_id == scope.repository_id, Build.day <= scope.last_day)
     if scope.branch_class != "all":
@@ -52,7 +53,7 @@ class LastBuildsChart:
         "is_unexplained": "int",
     }
 
-    def select(self, scope: Scope) -> Select[Any]:
+    def select(self, scope: Scope) -> Statement:
         """One row a build, newest first."""
         newest = newest_builds(scope).subquery()
         of_build = Break.build_id == Build.id
@@ -143,8 +144,7 @@ def _kind(build: Mapping[Any, Any]) -> str:
 
 
 def _seconds(build: Mapping[Any, Any]) -> float | None:
-    seconds = build["duration_seconds"]
-    return None if seconds is None or seconds != seconds else float(seconds)
+    return number(build["duration_seconds"])
 
 
 def _label(build: Mapping[Any, Any]) -> str:

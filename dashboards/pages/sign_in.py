@@ -1,0 +1,127 @@
+"""Signing in and out, the first owner's one-time link, and the choice of light or dark."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from cachescope.errors import CredentialsRefusedError, InvalidValueError
+from dashboards.context import FormDep, PageDep
+from dashboards.rendering import THEMES, render
+from service.actions import accounts
+from service.auth.forms import form_token, remember_visitor
+from service.auth.passwords import SHORTEST
+from service.auth.sessions import SESSION_COOKIE, clear_session_cookie, open_session, set_session_cookie
+from service.auth.tokens import hash_token
+from service.dependencies import SessionDep, SettingsDep, VisitorDep, is_https
+from store.queries import accounts as account_rows
+from store.queries import teams
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def home(page: PageDep) -> Response:
+    """Lead to the reader's first team."""
+    known = teams.list_teams(page.session, page.viewer.team_ids)
+    if not known:
+        return render(page.request, "no_team.html", viewer=page.viewer, form_token=form_token(page.request))
+    own = [team for team in known if not team.is_demo] or known
+    return RedirectResponse(f"/teams/{own[0].slug}", 303)
+
+
+@router.get("/sign-in", response_class=HTMLResponse)
+def sign_in_form(request: Request, viewer: VisitorDep, next: str = "/") -> Response:  # noqa: A002 - the parameter's name
+    """Show the form; who is signed in already goes on."""
+    if viewer is not None:
+        return RedirectResponse(local(next), 303)
+    return _form(request, "sign_in.html", next=local(next), email="", message="")
+
+
+@router.post("/sign-in")
+def sign_in(request: Request, form: FormDep, session: SessionDep, settings: SettingsDep) -> Response:
+    """Begin a session, or show the form again with the reason."""
+    email, following = form.get("email", ""), local(form.get("next", "/"))
+    try:
+        user = accounts.sign_in(session, email, form.get("password", ""))
+    except CredentialsRefusedError as error:
+        return _form(request, "sign_in.html", status=401, next=following, email=email[:254], message=str(error))
+    token = open_session(session, user.id, request, settings)
+    return _signed_in(request, settings, token, following)
+
+
+@router.post("/sign-out")
+def sign_out(request: Request, form: FormDep, session: SessionDep) -> Response:
+    """End the session of this browser."""
+    if cookie := request.cookies.get(SESSION_COOKIE):
+        account_rows.delete_session(session, hash_token(cookie))
+    response = RedirectResponse("/sign-in", 303)
+    clear_session_cookie(response)
+    return response
+
+
+@router.get("/setup/{token}", response_class=HTMLResponse)
+def setup_form(request: Request, token: str, session: SessionDep) -> Response:
+    """Show the form of the first account, if the link still works."""
+    if not accounts.is_setup_link_valid(session, token):
+        raise CredentialsRefusedError(
+            "This link has been used or is too old. Make a new one with `cachescope admin owner-link`."
+        )
+    return _setup(request, {"name": "", "email": "", "team": ""}, "")
+
+
+@router.post("/setup/{token}")
+def setup(request: Request, token: str, form: FormDep, session: SessionDep, settings: SettingsDep) -> Response:
+    """Make the account and its team, sign in, and lead to the page that waits for the first log."""
+    fields = {name: form.get(name, "") for name in ("name", "email", "password", "team")}
+    try:
+        with session.begin_nested():
+            user, team = accounts.set_up_owner(session, token, accounts.OwnerForm(**fields))
+    except InvalidValueError as error:
+        return _setup(request, fields, str(error), 422)
+    secret = open_session(session, user.id, request, settings)
+    return _signed_in(request, settings, secret, f"/teams/{team.slug}")
+
+
+@router.post("/theme")
+async def choose_theme(request: Request) -> Response:
+    """Remember light, dark or the system's wish; for browsers without JavaScript, the module does it in place."""
+    async with request.form(max_files=0, max_fields=4, max_part_size=4096) as form:
+        chosen, back = str(form.get("theme", "auto")), str(form.get("back", "/"))
+    response = RedirectResponse(local(back), 303)
+    if chosen in THEMES:
+        response.set_cookie("theme", chosen, max_age=31_536_000, samesite="lax", secure=is_https(request))
+    return response
+
+
+def local(address: str) -> str:
+    """An address on this server: anything that a browser could read as another host's becomes the first page."""
+    parts = urlsplit(address.replace("\\", "/"))
+    if parts.scheme or parts.netloc or not address.startswith("/") or address.startswith(("//", "/\\")):
+        return "/"
+    return address if address.isprintable() else "/"
+
+
+def _signed_in(request: Request, settings: SettingsDep, token: str, following: str) -> Response:
+    response = RedirectResponse(following, 303)
+    set_session_cookie(response, token, settings, is_https=is_https(request))
+    return response
+
+
+def _setup(request: Request, fields: dict[str, str], message: str, status: int = 200) -> Response:
+    return _form(
+        request,
+        "setup.html",
+        status=status,
+        form={name: value[:254] for name, value in fields.items() if name != "password"},
+        message=message,
+        shortest_password=SHORTEST,
+        asks_team=True,
+    )
+
+
+def _form(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+    response = render(request, template, status=status, form_token=form_token(request), **context)
+    remember_visitor(request, response, is_https=is_https(request))
+    return response
