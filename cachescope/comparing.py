@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from cachescope.causes import CAUSES
 from cachescope.causes.base import UNKNOWN, Confidence, Verdict, Weight
+from cachescope.causes.instruction_changed import own_edits
 from cachescope.evidence import ChangedFile, Evidence
-from cachescope.lineage import Lineage, is_missed, trace_lineage
+from cachescope.lineage import Lineage, is_missed
 from cachescope.matching import KnownInstruction, match_instructions, match_steps
 from cachescope.metrics import miss_cost
 from cachescope.model import Build, Step
-from cachescope.pair import Pair
+from cachescope.pair import Background, Pair
 
 __all__ = [
     "Break",
@@ -86,20 +87,27 @@ def find_breaks(build: Build, baseline: Build | None = None, evidence: Evidence 
     The baseline is the latest successful build of the same image and platform on the branch, else on the branch it
     forked from, else on the default branch; None means that there is none, which makes every break a first build.
     """
-    evidence = evidence or Evidence()
-    lineage = trace_lineage(build)
-    matches = match_steps(baseline.steps, build.steps) if baseline is not None else (None,) * len(build.steps)
+    background = Background(build, baseline, evidence or Evidence())
+    lineage = background.after.lineage
     missed = {p for p, step in enumerate(build.steps) if is_missed(step)}
     children = _children(lineage, missed)
     breaks = []
+    masked = []
     for position in sorted(missed):
-        if any(lineage.ran(parent) in missed for parent in lineage.parents[position]):
-            continue
-        pair = Pair(
-            after=build, before=baseline, position=position, matches=matches, lineage=lineage, evidence=evidence
-        )
-        breaks.append(_judge(pair, _cascade(position, children, build.steps)))
-    return Comparison(build=build, baseline=baseline, matches=matches, lineage=lineage, breaks=tuple(breaks))
+        pair = Pair(background, position)
+        cascade = _cascade(position, children, build.steps)
+        if not any(lineage.ran(parent) in missed for parent in lineage.parents[position]):
+            breaks.append(_judge(pair, cascade))
+        elif (verdict := _masked_cause(pair)) is not None:
+            masked.append(_break(pair, cascade, *verdict))
+    return Comparison(
+        build=build,
+        baseline=baseline,
+        matches=background.matches,
+        lineage=lineage,
+        breaks=tuple(breaks),
+        masked=tuple(masked),
+    )
 
 
 def _children(lineage: Lineage, missed: set[int]) -> dict[int, list[int]]:
@@ -128,31 +136,66 @@ def _start(step: Step) -> float:
 def _judge(pair: Pair, cascade: tuple[int, ...]) -> Break:
     verdicts = {name: verdict for name, cause in CAUSES.items() if (verdict := cause.explain(pair)) is not None}
     cause, confidence, verdict = choose(verdicts)
+    if verdict is not None:
+        return _break(pair, cascade, cause, confidence, verdict)
     return Break(
         position=pair.position,
         cascade=cascade,
-        cause=cause,
-        confidence=confidence,
-        expected=verdict.expected if verdict else _agreed(verdicts),
-        evidence=verdict.evidence if verdict else tuple(v.evidence[0] for v in verdicts.values() if v.evidence),
-        files=verdict.files if verdict else (),
-        possible=() if verdict else tuple(verdicts),
+        cause=UNKNOWN,
+        confidence=Confidence.UNKNOWN,
+        expected=_agreed(verdicts),
+        evidence=tuple(v.evidence[0] for v in verdicts.values()),
+        possible=tuple(verdicts),
         own_seconds=pair.step.duration_seconds,
         cost_seconds=miss_cost(pair.after.steps, pair.position, cascade),
     )
 
 
+def _break(pair: Pair, cascade: tuple[int, ...], cause: str, confidence: Confidence, verdict: Verdict) -> Break:
+    return Break(
+        position=pair.position,
+        cascade=cascade,
+        cause=cause,
+        confidence=confidence,
+        expected=verdict.expected,
+        evidence=verdict.evidence,
+        files=verdict.files,
+        own_seconds=pair.step.duration_seconds,
+        cost_seconds=miss_cost(pair.after.steps, pair.position, cascade),
+    )
+
+
+def _masked_cause(pair: Pair) -> tuple[str, Confidence, Verdict] | None:
+    """Say how a step below a break was changed itself: its own line or the files that it reads."""
+    if pair.before is None:
+        return None
+    edits = own_edits(pair)
+    if not edits and not pair.has_same_text and not pair.has_both_dockerfiles:
+        verdict = CAUSES["instruction_changed"].explain(pair)
+        if verdict is None or verdict.weight == Weight.POSSIBLE:
+            return None
+        return "instruction_changed", _CONFIDENCE[verdict.weight], verdict
+    if edits:
+        return "instruction_changed", Confidence.CERTAIN, Verdict(weight=Weight.CERTAIN, evidence=edits, expected=True)
+    if pair.reads_context and pair.changed_files:
+        verdict = CAUSES["files_changed"].explain(pair)
+        return ("files_changed", Confidence.CERTAIN, verdict) if verdict is not None else None
+    return None
+
+
+_CONFIDENCE = {Weight.CERTAIN: Confidence.CERTAIN, Weight.LIKELY: Confidence.LIKELY}
+
+
 def choose(verdicts: dict[str, Verdict]) -> tuple[str, Confidence, Verdict | None]:
-    """Weigh what the causes say: one proof wins, else the only one left; several that remain make it unknown."""
-    for weight, confidence in ((Weight.CERTAIN, Confidence.CERTAIN), (Weight.LIKELY, Confidence.LIKELY)):
-        found = [name for name, verdict in verdicts.items() if verdict.weight == weight]
-        if len(found) == 1:
-            return found[0], confidence, verdicts[found[0]]
-        if found:
-            return UNKNOWN, Confidence.UNKNOWN, None
-    if len(verdicts) == 1:
-        name, verdict = next(iter(verdicts.items()))
-        return name, Confidence.LIKELY, verdict
+    """Weigh what the causes say: a proof wins, else the only likely or the only possible one; else it is unknown."""
+    proven = [name for name, verdict in verdicts.items() if verdict.weight == Weight.CERTAIN]
+    if proven:
+        name = min(proven, key=lambda n: CAUSES[n].rank)
+        return name, Confidence.CERTAIN, verdicts[name]
+    likely = [name for name, verdict in verdicts.items() if verdict.weight == Weight.LIKELY]
+    left = likely or list(verdicts)
+    if len(left) == 1:
+        return left[0], Confidence.LIKELY, verdicts[left[0]]
     return UNKNOWN, Confidence.UNKNOWN, None
 
 

@@ -265,6 +265,11 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, text) if "$" in text else text
 
 
+def variables(text: str) -> list[str]:
+    """List the names that a text takes values of."""
+    return [match[3] or match[4] for match in _VARIABLE.finditer(text) if match[3] or match[4]]
+
+
 def _expand_plain(word: str, values: Mapping[str, str]) -> str:
     """Put values in for plain `$NAME` within the default of another variable."""
     return re.sub(r"\$([A-Za-z_][A-Za-z0-9_]*)", lambda m: values.get(m[1], m[0]), word)

@@ -45,14 +45,15 @@ def is_missed(step: Step) -> bool:
 
 
 def trace_lineage(
-    build: Build, stage_names: Sequence[str | None] = (), bases: Mapping[str, str] | None = None
+    build: Build, stages: Mapping[str, Sequence[str]] | None = None, bases: Mapping[str, str] | None = None
 ) -> Lineage:
     """Work out on which steps each step stands.
 
-    `stage_names` are the stages of the Dockerfile in order and `bases` the stage behind each stage's FROM, both where
-    the Dockerfile is at hand; without them numbers (`--from=0`) and `FROM <stage>` are resolved where the log tells.
+    Where the Dockerfile is at hand, `stages` holds its stages in order, by the name that BuildKit prints, each with the
+    texts of its numbered steps, and `bases` the stage behind each stage's FROM. Without them numbers (`--from=0`),
+    `FROM <stage>` and merged steps are resolved as far as the log tells.
     """
-    return _Tracer(build, stage_names, bases or {}).trace()
+    return _Tracer(build, stages or {}, bases or {}).trace()
 
 
 def sources_of(text: str) -> list[str]:
@@ -66,10 +67,11 @@ def sources_of(text: str) -> list[str]:
 class _Tracer:
     """Holds the indexes that the edges are looked up in."""
 
-    def __init__(self, build: Build, stage_names: Sequence[str | None], bases: Mapping[str, str]) -> None:
+    def __init__(self, build: Build, stages: Mapping[str, Sequence[str]], bases: Mapping[str, str]) -> None:
         self.steps = build.steps
         self.is_buildkit = build.builder not in ("docker", "buildah", "kaniko")
-        self.stage_names = [name.lower() if name else None for name in stage_names]
+        self.stage_names = [name.lower() for name in stages]
+        self.stage_texts = {name.lower(): texts for name, texts in stages.items()}
         self.bases = {stage.lower(): base.lower() for stage, base in bases.items()}
         self.chain_of: list[Chain | None] = [None] * len(self.steps)
         self.members: dict[Chain, list[int]] = {}
@@ -148,12 +150,30 @@ class _Tracer:
         return self._base_stage(chain, position)
 
     def _merged_elsewhere(self, chain: Chain, index: int) -> list[int]:
-        """Find a step that this chain lacks: the same stage of another target first, then an equal depth elsewhere."""
-        candidates = [p for p in self.at_index[index] if self.chain_of[p] != chain]
-        same_platform = [p for p in candidates if self.steps[p].platform == chain[1]] or candidates
-        same_stage = [p for p in same_platform if self.steps[p].stage == chain[2] and chain[2]]
-        same_target = [p for p in same_platform if self.steps[p].target == chain[0]]
-        return (same_stage or same_target or same_platform)[:1]
+        """Find a step that this chain lacks because BuildKit prints it under another stage or target.
+
+        Two stages that each print a step of their own up to that depth share none there. Of a FROM all candidates are
+        given: it never misses, and only the Dockerfile tells which image it is.
+        """
+        own = {self.steps[p].index for p in self.members[chain]}
+        candidates = []
+        for position in self.at_index[index]:
+            other = self.chain_of[position]
+            if other is None or other == chain:
+                continue
+            theirs = {self.steps[p].index for p in self.members[other] if (self.steps[p].index or 0) <= index}
+            if not own & theirs:
+                candidates.append(position)
+        candidates = [p for p in candidates if self.steps[p].platform == chain[1]] or candidates
+        candidates = [p for p in candidates if self.steps[p].stage == chain[2] and chain[2]] or candidates
+        texts = self.stage_texts.get((chain[2] or "").lower(), ())
+        if index <= len(texts):
+            text = texts[index - 1]
+            candidates = [p for p in candidates if self.steps[p].text == text] or [
+                p for p in candidates if self.steps[p].text.split(" ", 1)[0] == text.split(" ", 1)[0]
+            ]
+        candidates = [p for p in candidates if self.steps[p].target == chain[0]] or candidates
+        return candidates if index == 1 else candidates[:1]
 
     def _base_stage(self, chain: Chain, position: int) -> list[int]:
         """BuildKit prints no FROM for `FROM <stage>`: the first step of such a stage has index 1."""

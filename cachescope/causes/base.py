@@ -40,7 +40,7 @@ class Verdict:
 
     weight: Weight
     evidence: tuple[str, ...]
-    """Sentences, the strongest first."""
+    """Sentences, the strongest first; of a possible cause the first says what would tell."""
     expected: bool
     """Whether the commit explains it."""
     files: tuple[str, ...] = ()
@@ -49,6 +49,10 @@ class Verdict:
 
 class Cause(Protocol):
     """One reason why a step misses; the module's name is its name."""
+
+    @property
+    def rank(self) -> int:
+        """Which of several proven causes is named: the lowest, for it would have sufficed by itself."""
 
     def explain(self, pair: Pair) -> Verdict | None:
         """Judge one break; None where the evidence rules this cause out."""

@@ -1,0 +1,46 @@
+"""Nothing changed and the entry was gone: evicted, pruned, or never on this runner.
+
+An empty builder fetches its base images again. A WORKDIR that missed with the same text on the same base proves it too:
+neither ENV nor ARG nor `--no-cache` is in its key.
+"""
+
+from cachescope.causes.base import Verdict, Weight
+from cachescope.pair import Pair
+
+
+class CacheLost:
+    """Proven by an empty builder or a missed WORKDIR, else what remains when nothing else can be."""
+
+    rank = 7
+
+    def explain(self, pair: Pair) -> Verdict | None:
+        """Judge one break."""
+        if pair.before is None or not pair.has_same_text or not pair.has_same_place:
+            return None
+        if pair.moved_base or pair.has_new_base_reference or _import_explains(pair):
+            return None
+        if pair.background.builder_is_empty:
+            evidence = ("Everything missed and the base images were fetched again: the builder was empty.",)
+            return Verdict(
+                weight=Weight.LIKELY if pair.reads_context else Weight.CERTAIN, evidence=evidence, expected=False
+            )
+        if _is_proven_by_workdir(pair):
+            evidence = ("WORKDIR missed on the same base: nothing but a lost entry makes it miss.",)
+            return Verdict(weight=Weight.CERTAIN, evidence=evidence, expected=False)
+        return Verdict(
+            weight=Weight.POSSIBLE,
+            evidence=("Nothing is known to have changed; the entry may have been pruned or evicted.",),
+            expected=False,
+        )
+
+
+def _import_explains(pair: Pair) -> bool:
+    imports = pair.after.build.cache_imports
+    return bool(imports) and all(transfer.succeeded is False for transfer in imports)
+
+
+def _is_proven_by_workdir(pair: Pair) -> bool:
+    return pair.is_buildkit and pair.step.instruction == "WORKDIR" and pair.stands_on_known_base
+
+
+CAUSE = CacheLost()
