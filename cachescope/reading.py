@@ -7,8 +7,9 @@ import codecs
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from cachescope.formats import ARCHIVE_READERS, FORMATS
-from cachescope.formats.base import FoundBuild, LogFormat, LogParser
+from cachescope.errors import TooLargeError, UnreadableInputError
+from cachescope.formats import FORMATS
+from cachescope.formats.base import DocumentFormat, FoundBuild, LogFormat, LogParser
 from cachescope.model import Build, LogReading
 from cachescope.prefixes import PREFIXES
 from cachescope.prefixes.base import FittingPrefix, Line, LinePrefix, Unwrapper, UnwrappingPrefix
@@ -20,6 +21,9 @@ PIECE = 512 * 1024
 HEAD = 256 * 1024
 """How much a wrapper or a format is recognised from."""
 _ENOUGH_TO_SNIFF = 16 * 1024
+DOCUMENT_CAP = 24 * 1024 * 1024
+"""A document is kept whole up to here; a larger one is read as lines."""
+_FIRST_LOOK = 4096
 _CHANNEL_CAP = 256
 _BUILD_CAP = 20_000
 
@@ -33,15 +37,6 @@ def read_builds(chunks: Iterable[bytes]) -> LogReading:
     return reader.reading()
 
 
-def read_file_bytes(content: bytes) -> LogReading:
-    """Read a whole file: an archive that one of the formats knows (a `.dockerbuild` record), else a log."""
-    for read_archive in ARCHIVE_READERS:
-        reading = read_archive(content)
-        if reading is not None:
-            return reading
-    return read_builds([content])
-
-
 class LogReader:
     """Reads a log as it grows: feed it chunks, ask for the reading at any time."""
 
@@ -52,12 +47,22 @@ class LogReader:
         self._unwrapper: Unwrapper | None = None
         self._unwrapped: str | None = None
         self._begun = False
+        self._first = bytearray()
+        self._document = bytearray()
+        self._document_format: DocumentFormat | None = None
 
     def feed(self, chunk: bytes) -> None:
         """Read on; a chunk may be cut anywhere, also within a line or a character."""
         if not self._begun:
-            self._begun = True
-            self._unwrap(chunk)
+            self._first += chunk
+            if len(self._first) < _FIRST_LOOK:
+                return
+            chunk = self._begin()
+        if self._document_format is not None:
+            self._document += chunk
+            if len(self._document) > DOCUMENT_CAP:
+                self._give_up_document()
+            return
         if self._unwrapper is not None:
             chunk = self._unwrapper.feed(chunk)
         for piece in self._lines.feed(chunk):
@@ -69,8 +74,18 @@ class LogReader:
                 self._sorter = _sort(bytes(self._head))
                 self._head.clear()
 
-    def _unwrap(self, head: bytes) -> None:
-        """See whether a wrapper comes as something else than lines."""
+    def _begin(self) -> bytes:
+        """Recognise what the log is by its first bytes, and return them."""
+        first, self._first, self._begun = bytes(self._first), bytearray(), True
+        self._recognise(first)
+        return first
+
+    def _recognise(self, head: bytes) -> None:
+        """See whether a format or a wrapper comes as something else than lines."""
+        for log_format in FORMATS.values():
+            if isinstance(log_format, DocumentFormat) and log_format.claims(head):
+                self._document_format = log_format
+                return
         for prefix in PREFIXES.values():
             if isinstance(prefix, UnwrappingPrefix):
                 self._unwrapper = prefix.unwrapper(head)
@@ -78,8 +93,15 @@ class LogReader:
                     self._unwrapped = prefix.wrapper
                     return
 
+    def _give_up_document(self) -> None:
+        """Read as lines what is too large for a document."""
+        content, self._document, self._document_format = bytes(self._document), bytearray(), None
+        self.feed(content)
+
     def finish(self) -> None:
         """Say that the log has ended: a last line without a line end is read too."""
+        if not self._begun:
+            self.feed(self._begin())
         rest = self._lines.finish()
         if self._sorter is None:
             self._head += rest
@@ -88,6 +110,14 @@ class LogReader:
 
     def reading(self) -> LogReading:
         """Return what the log says so far; builds that are not over are `incomplete`."""
+        if not self._begun:
+            short = LogReader()
+            short.feed(bytes(self._first).ljust(_FIRST_LOOK, b"\n"))
+            return replace(short.reading(), lines=self._first.count(b"\n"))
+        if self._document_format is not None:
+            reading = self._document_reading(self._document_format)
+            if reading is not None:
+                return reading
         sorter = self._sorter or _sort(bytes(self._head))
         found, warnings = sorter.found()
         if self._lines.cut_lines:
@@ -101,6 +131,19 @@ class LogReader:
             warnings=tuple(warnings),
             builds=tuple(_merge(found)),
         )
+
+    def _document_reading(self, document_format: DocumentFormat) -> LogReading | None:
+        content = bytes(self._document)
+        try:
+            builds = document_format.read_document(content)
+        except TooLargeError as error:
+            return LogReading(wrapper=None, lines=0, warnings=(str(error),))
+        except UnreadableInputError:
+            if self._document_format is not None:
+                self._give_up_document()
+            return None
+        lines = content.count(b"\n") if content[:1] not in (b"\x1f",) and b"\0" not in content[:512] else 0
+        return LogReading(wrapper=None, lines=lines, builds=tuple(build for _, build in builds))
 
 
 class _LineCutter:

@@ -159,10 +159,10 @@ class Solve:
         exported = _EXPORTED.match(text)
         if exported is not None:
             self._note_image(vertex, exported[1], exported[2])
-        elif text.startswith("resolve ") and "@sha256:" in text and " FROM " in vertex.name and "@" not in vertex.name:
-            reference = text[8:].split(None, 1)[0]
-            if vertex.name.endswith(" FROM " + reference.partition("@")[0]):
-                vertex.name += "@" + reference.partition("@")[2]
+        elif text.startswith("resolve ") and " FROM " in vertex.name and "@" not in vertex.name:
+            reference, _, digest = text[8:].partition(" ")[0].partition("@")
+            if _DIGEST.fullmatch(digest) and vertex.name.endswith(" FROM " + reference):
+                vertex.name += "@" + digest
 
     def _note_transfer(self, vertex: Vertex, text: str) -> None:
         """Read `transferring dockerfile: 464B done`."""

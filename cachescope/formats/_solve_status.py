@@ -49,6 +49,7 @@ class Work:
     is_complete: bool = False
     error: str | None = None
     output_lines: int = 0
+    transferred: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -119,9 +120,14 @@ class StatusSolve(Solve):
         text, digest = item.get("id"), item.get("vertex")
         if not isinstance(text, str) or not isinstance(digest, str):
             return
-        if text == "transferring context:":
-            work, size = self.works.get(digest), item.get("current")
-            if work is not None and work.name.endswith("load build context") and isinstance(size, int) and size >= 0:
+        if text.startswith(("transferring ", "sha256:")):
+            work = self.works.get(digest)
+            size = item.get("current" if text[0] == "t" else "total")
+            if work is None or not isinstance(size, int) or size < 0:
+                return
+            if len(work.transferred) < _INPUT_CAP and (text[0] == "t" or " FROM " in work.name):
+                work.transferred[text[:TEXT_CAP]] = size
+            if text == "transferring context:" and work.name.endswith("load build context"):
                 self.set_context(digest, size)
         elif text.startswith(_NOTED) and len(self._notes) < VERTEX_CAP:
             self._notes[digest, text[:TEXT_CAP]] = None
@@ -296,6 +302,7 @@ def _vertex(item: Work | _Group, works: list[Work]) -> Vertex | None:
         digest=last.digest,
         started=min((start for start, _ in spans), default=None),
         inputs=tuple(dict.fromkeys(entry for work in works for entry in work.inputs)),
+        transferred={what: size for work in works for what, size in work.transferred.items()},
     )
 
 

@@ -2,13 +2,10 @@
 
 Parsers are pushed, not pulled: the reader feeds every open parser the same chunks, so one pass serves logs that hold
 builds of several formats, and a growing log can be read live (`builds()` may be called at any time).
-
-Beside `FORMAT`, a module may have a `read_archive(content: bytes) -> LogReading | None` for files that are no lines of
-text (buildkit_record); `reading.read_file_bytes` asks those modules first.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cachescope.model import Build
 from cachescope.prefixes.base import LinePrefix
@@ -66,3 +63,17 @@ class LogFormat(Protocol):
 
     def parser(self, prefix: LinePrefix) -> LogParser:
         """Open a parser for a log whose lines carry this prefix."""
+
+
+@runtime_checkable
+class DocumentFormat(LogFormat, Protocol):
+    """A format whose files are no lines of text: an archive, one JSON object."""
+
+    def claims(self, head: bytes) -> bool:
+        """Tell whether a file that begins so (its first chunk) is of the format."""
+
+    def read_document(self, content: bytes) -> list[tuple[str | None, Build]]:
+        """Read the builds of a whole file, each with the name of its member of an archive.
+
+        Raises UnreadableInputError for what only looks like one of the format: the reader takes it as lines then.
+        """

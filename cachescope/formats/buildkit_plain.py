@@ -106,10 +106,14 @@ class _Parser:
         self._open: _Build | None = None
         """The build whose block is open: the only one that further lines without a headline can belong to."""
         self._at: float | None = None
+        self._cut_line = 0
+        """A last line without a line end: a headline there may be cut, and a cut name would be another step."""
 
     # -- feeding ------------------------------------------------------------------------------------------------------
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
+        if not chunk.endswith(b"\n"):
+            self._cut_line = first_line + chunk.count(b"\n")
         if self._bare and len(self._active) < 2:
             return self._feed_bare(chunk, first_line)
         self._feed_lines(chunk, first_line)
@@ -298,6 +302,8 @@ class _Parser:
             build.head_is_cut = key not in (b"1", b"2", b"3") and b"*" not in key
         self._unglue(build)
         vertex = build.vertices.get(key)
+        if vertex is None and line == self._cut_line:
+            return
         if vertex is None:
             vertex = build.add(key, Vertex(name, line, number=int(key) if key.isdigit() else None))
             self._steps += 1
