@@ -20,6 +20,7 @@ Chain = tuple[str | None, str | None, str | None, int]
 _FROM_FLAG = re.compile(r"\s--from=(\S+)", re.IGNORECASE)
 _MOUNT_FLAG = re.compile(r"\s--mount=(\S+)", re.IGNORECASE)
 _FROM_LINE = re.compile(r"FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
+_IMAGE_ID = re.compile(r"[0-9a-f]{12,64}")
 _UNNAMED_STAGE = re.compile(r"stage-(\d{1,4})")
 
 
@@ -83,6 +84,7 @@ class _Tracer:
         for chain, members in self.members.items():
             for position in members:
                 self.at_index[self.steps[position].index or 0].append(position)
+        for chain in self.members:
             if chain[2]:
                 self.name_of.setdefault(chain, chain[2].lower())
 
@@ -135,12 +137,19 @@ class _Tracer:
         """The step one line up: in this stage, under another name where BuildKit merged it, or in the stage below."""
         step = self.steps[position]
         if step.instruction == "FROM":
-            return self._end_of_stage(self.base_of.get(chain, ""), chain)
+            base = self.base_of.get(chain, "")
+            # buildah prints the id of the stage behind FROM, not its name.
+            is_unnamed = not self.is_buildkit and _IMAGE_ID.fullmatch(base)
+            return self._base_stage(chain, position) if is_unnamed else self._end_of_stage(base, chain)
         members = self.members[chain]
         place = members.index(position)
         before = members[place - 1] if place else None
         if not self.is_buildkit:
-            return [] if before is None else [before]
+            if before is None:
+                return []
+            # FROM never misses; what it stands on does.
+            above = self._parents(before, chain) if self.steps[before].instruction == "FROM" else ()
+            return [before, *above]
         index = step.index or 0
         if before is not None and (self.steps[before].index or 0) == index - 1:
             return [before]
@@ -177,7 +186,7 @@ class _Tracer:
 
     def _base_stage(self, chain: Chain, position: int) -> list[int]:
         """BuildKit prints no FROM for `FROM <stage>`: the first step of such a stage has index 1."""
-        stage = (chain[2] or "").lower()
+        stage = self.name_of.get(chain, "")
         if base := self.bases.get(stage):
             return self._end_of_stage(base, chain)
         others = [c for c in self.members if c != chain and c[:2] == chain[:2] and c[2] != chain[2]]
@@ -185,11 +194,12 @@ class _Tracer:
         users = {
             c for c in others if any(stage in map(str.lower, sources_of(self.steps[p].text)) for p in self.members[c])
         }
-        ends = [
-            self.members[c][-1] for c in others if c not in users and self.steps[self.members[c][-1]].line != position
-        ]
-        announced_before = [p for p in ends if p < position]
-        return (announced_before or ends)[-1:]
+        ends = [self.members[c][-1] for c in others if c not in users]
+        # One change is likelier than two: a step that missed stands rather on a stage that missed.
+        missed = [p for p in ends if is_missed(self.steps[p])] if is_missed(self.steps[position]) else []
+        ends = missed or ends
+        before = [p for p in ends if p < position]
+        return [max(before)] if before else sorted(ends)[:1]
 
     def _end_of_stage(self, source: str, chain: Chain) -> list[int]:
         """The last step of the stage that a name or number means; nothing when it is an image."""

@@ -104,6 +104,8 @@ class BaseImage:
     reference: str
     digest: str | None = None
     platform: str | None = None
+    id: str | None = None
+    """The image's id on that builder; the classic builder prints it below FROM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -446,9 +446,11 @@ class Pair:
     def base_images(self) -> list[BaseImage]:
         """The images right below it: those of its FROM, and those it copies or mounts from."""
         steps = self.after.steps
-        found = [
+        known = {(image.reference, image.platform): image for image in self.after.build.base_images}
+        froms = [
             _image_of(steps[p]) for p in self.after.lineage.parents[self.position] if steps[p].instruction == "FROM"
         ]
+        found = [known.get((image.reference, image.platform), image) for image in froms]
         stage = self._dockerfile_stage
         if stage is not None and len(found) > 1:
             # Several stages print no FROM of their own: the Dockerfile says which image is this one's.
@@ -478,9 +480,9 @@ class Pair:
         """The images right below it that had another digest in the baseline: before, after."""
         if self.before is None:
             return []
-        old = {(b.reference, b.platform): b for b in self.before.build.base_images if b.digest}
-        pairs = [(old.get((b.reference, b.platform)), b) for b in self.base_images if b.digest]
-        return [(was, now) for was, now in pairs if was is not None and was.digest != now.digest]
+        old = {(b.reference, b.platform): b for b in self.before.build.base_images}
+        pairs = [(old.get((b.reference, b.platform)), b) for b in self.base_images]
+        return [(was, now) for was, now in pairs if was is not None and is_moved(was, now)]
 
     @cached_property
     def moved_base(self) -> tuple[BaseImage, BaseImage] | None:
@@ -506,7 +508,7 @@ class Pair:
     def stands_on_known_base(self) -> bool:
         """Whether the image right below it is known by digest and is the same as before."""
         images = self.base_images
-        return bool(images) and not self.stands_on_another_base and all(image.digest for image in images)
+        return bool(images) and not self.stands_on_another_base and all(image.digest or image.id for image in images)
 
     @cached_property
     def base_is_pinned(self) -> bool:
@@ -579,6 +581,13 @@ class Pair:
         folder = self.background.context_of(self.step.target)
         paths = (relative_to(folder, file.path) for file in changed[:MAX_CHANGED_FILES])
         return any(path is not None and self._reads(path) for path in paths)
+
+
+def is_moved(before: BaseImage, after: BaseImage) -> bool:
+    """Tell whether one reference stands for another image now: by digests, else by the ids that the builder prints."""
+    if before.digest and after.digest:
+        return before.digest != after.digest
+    return bool(before.id and after.id and before.id != after.id)
 
 
 def _image_of(step: Step) -> BaseImage:

@@ -34,7 +34,7 @@ class BaseImageChanged:
                 evidence=(f"{new.reference} moved; the Dockerfile would tell whether this stage stands on it.",),
                 expected=False,
             )
-        tells_nothing = pair.after.build.builder in ("buildah", "kaniko")
+        tells_nothing = not pair.is_buildkit and not pair.stands_on_known_base
         if tells_nothing and pair.is_below_base and pair.background.everything_missed and pair.has_same_text:
             return Verdict(
                 weight=Weight.POSSIBLE,
@@ -45,7 +45,7 @@ class BaseImageChanged:
 
 
 def _short(image: BaseImage) -> str:
-    algorithm, _, digest = (image.digest or "").rpartition(":")
+    algorithm, _, digest = (image.digest or image.id or "").rpartition(":")
     return f"{algorithm}:{digest[:12]}" if algorithm else digest[:12]
 
 

@@ -66,7 +66,8 @@ def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None
     if pair.has_new_base_reference and pair.arguments_of_base and pair.dockerfile_is_same:
         return Verdict(weight=Weight.CERTAIN, evidence=("FROM names another image by an ARG.",), expected=False)
     if not declared:
-        return None
+        is_proxy_possible = pair.after.build.builder == "docker" and instruction.keyword == "RUN" and pair.has_same_text
+        return _POSSIBLE if is_proxy_possible else None
     old = pair.instruction_before
     if pair.is_buildkit and not pair.has_same_text and old is not None and old.text == instruction.text:
         # The same line is printed differently: only a value can be behind it.
@@ -96,12 +97,14 @@ def _judge_by_logs(pair: Pair) -> Verdict | None:
             return None
     elif pair.step.instruction != "RUN":
         return None
-    return Verdict(
-        weight=Weight.POSSIBLE,
-        evidence=("A build argument may have had another value: the command lines of both builds would tell.",),
-        expected=False,
-    )
+    return _POSSIBLE
 
+
+_POSSIBLE = Verdict(
+    weight=Weight.POSSIBLE,
+    evidence=("A build argument may have had another value: the command lines of both builds would tell.",),
+    expected=False,
+)
 
 _AUTOMATIC = frozenset(
     f"{side}{part}" for side in ("TARGET", "BUILD") for part in ("PLATFORM", "OS", "ARCH", "VARIANT")

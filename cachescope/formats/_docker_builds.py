@@ -53,6 +53,19 @@ _PULL_PROGRESS = re.compile(
 )
 
 
+def _note_base(images: list[BaseImage], text: str, line: bytes) -> None:
+    """Take the digest that a pull prints, or the id below FROM, for the image that FROM names."""
+    match = _AS.fullmatch(text)
+    place = next((p for p, image in enumerate(images) if match and image.reference == match[1]), None)
+    if place is None:
+        return
+    digest = _PULL_DIGEST.search(line)
+    if digest is not None:
+        images[place] = replace(images[place], digest=digest[1].decode())
+    elif (arrow := arrow_of(line)) is not None and _IMAGE_ID.fullmatch(arrow):
+        images[place] = replace(images[place], id=arrow.decode())
+
+
 def arrow_of(line: bytes) -> bytes | None:
     """Return what stands behind the builder's arrow at the end of a line, None where there is none.
 
@@ -428,10 +441,7 @@ class DockerBuilds:
             elif step.keyword in ("ADD", "COPY") and arrow_of(line) == b"Using cache":
                 step.cached = True
             elif step.keyword == "FROM":
-                digest = _PULL_DIGEST.search(line)
-                if digest is not None and build.base_images:
-                    latest = build.base_images[-1]
-                    build.base_images[-1] = BaseImage(reference=latest.reference, digest=digest[1].decode())
+                _note_base(build.base_images, step.text, line)
         step.cached = bool(step.cached)
         step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
         step.error = None
