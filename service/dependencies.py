@@ -26,7 +26,9 @@ from store.queries import accounts
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM_HEADER = "x-form-token"
 
-BEARER_SCHEME = HTTPBearer(auto_error=False, description="A token of a team or repository; its scope is upload or read.")
+BEARER_SCHEME = HTTPBearer(
+    auto_error=False, description="A token of a team or repository; its scope is upload or read."
+)
 COOKIE_SCHEME = APIKeyCookie(name=SESSION_COOKIE, auto_error=False, description="The session of a browser.")
 
 

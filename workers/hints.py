@@ -44,7 +44,7 @@ class HintSender:
                 continue
             try:
                 ingest.apply_async((delivery_id,), retry=False, ignore_result=True)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever a broker raises: the hint is lost, and that is all
                 self._silent_until = time.monotonic() + _PAUSE_SECONDS
                 logger.warning("queue_unreachable", error=str(error)[:300])
 

@@ -1,4 +1,4 @@
-"""What a sender may say about a log: names, lengths and values, each refused with one sentence that says what to send."""
+"""What a sender may say about a log: names, lengths and values; what cannot be taken is refused with one sentence."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -32,7 +32,9 @@ def _text(longest: int) -> Check:
 def _number(least: int, most: int) -> Check:
     def check(name: str, value: str) -> int:
         if not _NUMBER.match(value) or not least <= int(value) <= most:
-            raise InvalidValueError(name, f'{name} is "{value[:40]}"; it must be a whole number from {least} to {most}.')
+            raise InvalidValueError(
+                name, f'{name} is "{value[:40]}"; it must be a whole number from {least} to {most}.'
+            )
         return int(value)
 
     return check
@@ -40,7 +42,9 @@ def _number(least: int, most: int) -> Check:
 
 def _commit(name: str, value: str) -> str:
     if not _HEX.match(value):
-        raise InvalidValueError(name, f'{name} is "{value[:80]}"; it must be the commit\'s id, 7 to 64 hexadecimal digits.')
+        raise InvalidValueError(
+            name, f'{name} is "{value[:80]}"; it must be the commit\'s id, 7 to 64 hexadecimal digits.'
+        )
     return value.lower()
 
 
@@ -63,7 +67,9 @@ def _url(name: str, value: str) -> str:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise InvalidValueError(name, f'{name} is "{value[:80]}"; it must be an address that begins with https:// or http://.')
+        raise InvalidValueError(
+            name, f'{name} is "{value[:80]}"; it must be an address that begins with https:// or http://.'
+        )
     return checked
 
 
@@ -71,6 +77,7 @@ CHECKS: Mapping[str, Check] = {
     "repository": _text(200),
     "commit": _commit,
     "branch": _text(255),
+    "base_branch": _text(255),
     "default_branch": _text(255),
     "pull_request": _number(1, 2**31 - 1),
     "job": _text(200),

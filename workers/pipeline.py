@@ -1,6 +1,8 @@
-"""What happens to a delivery, in order: unwrap the webhook, read the log, save its builds and be done, all or nothing."""
+"""What happens to a delivery, in order: unwrap the webhook, read the log, save its builds and be done."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from random import uniform
 
 import structlog
@@ -12,7 +14,7 @@ from store.database import reading, transaction
 from store.logs import open_logs, read_log
 from store.models.deliveries import Delivery
 from store.models.repositories import Repository
-from store.queries import builds, deliveries
+from store.queries import deliveries, readings
 from store.queries.deliveries import Claim
 from workers.hooks import unwrap_hook
 from workers.leases import kept_lease
@@ -23,12 +25,25 @@ logger = structlog.get_logger(__name__)
 LONGEST_PAUSE = timedelta(hours=1)
 
 
+@cache
+def reader_version() -> str:
+    """The version that reads logs here, kept with each delivery: `admin reread` finds those that an older one read."""
+    try:
+        return version("cachescope")
+    except PackageNotFoundError:  # run from a folder that was never installed
+        return "unreleased"
+
+
 def work_off(held: Claim) -> None:
     """Bring one claimed delivery to its end; whatever goes wrong is written to it and never raised."""
     with structlog.contextvars.bound_contextvars(delivery_id=held.delivery_id, attempt=held.attempts):
         try:
             if held.attempts > get_settings().attempts:
-                _fail(held, f"The worker stopped {held.attempts - 1} times while it read this log. Try again, or send a shorter log.")
+                _fail(
+                    held,
+                    f"The worker stopped {held.attempts - 1} times while it read this log. "
+                    "Try again, or send a shorter log.",
+                )
                 return
             with kept_lease(held, timedelta(seconds=get_settings().lease_seconds)):
                 _read_and_save(held)
@@ -61,13 +76,14 @@ def _read_and_save(held: Claim) -> None:
             session,
             held,
             state="done",
-            error=None if log.builds else "This log holds no image build that we can read, so it has no page of its own.",
+            error=None
+            if log.builds
+            else "This log holds no image build that we can read, so it has no page of its own.",
             finished_at=datetime.now(UTC),
-            wrapper=log.wrapper,
-            lines=log.lines,
-            warnings=list(log.warnings),
         )
-        builds.save_reading(session, delivery, log)
+        delivery = session.get_one(Delivery, held.delivery_id)
+        repository = session.get_one(Repository, delivery.repository_id)
+        readings.save_reading(session, delivery, repository, log, read_with=reader_version())
     logger.info("ingested", builds=len(log.builds), lines=log.lines)
 
 
@@ -97,7 +113,11 @@ def _try_later(held: Claim, error: Exception) -> None:
         pause = min(LONGEST_PAUSE, timedelta(seconds=get_settings().retry_seconds * 2 ** (held.attempts - 1)))
         with transaction() as session:
             deliveries.finish(
-                session, held, state="new", error=reason[:2000], next_at=datetime.now(UTC) + pause * uniform(0.8, 1.2)  # noqa: S311 - to spread retries, not to guard anything
+                session,
+                held,
+                state="new",
+                error=reason[:2000],
+                next_at=datetime.now(UTC) + pause * uniform(0.8, 1.2),  # noqa: S311 - to spread retries, not to guard anything
             )
     except LeaseLostError:
         logger.warning("lease_lost")

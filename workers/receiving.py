@@ -44,7 +44,7 @@ class LogReceiver:
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body; raises UnreadableInputError or TooLargeError when they cannot be taken."""
         for piece in self._unpacker.feed(chunk):
-            if lines := self._cutter.feed(piece):
+            for lines in self._cutter.feed(piece):
                 self._writer.write(self._redactor.redact(lines))
 
     def finish(self) -> ReceivedLog:

@@ -33,7 +33,7 @@ _PATIENCE = timedelta(seconds=0.5)
 
 @dataclass(slots=True)
 class Sweeper:
-    """Wakes the workers while something is overdue: a few hints at a time, and more and more seldom if nothing helps."""
+    """Wakes the workers while something is overdue: a few hints at a time, and ever more seldom if nothing helps."""
 
     pause_seconds: float = 0.0
     next_at: float = 0.0

@@ -6,10 +6,11 @@ Pieces go in and come out; nothing is held but a window, so the size of a log co
 import codecs
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol
 
 from cachescope.errors import TooLargeError, UnreadableInputError, UnsupportedInputError
+from cachescope.redaction import LINE_CAP, OVERLAP
 
 if sys.version_info >= (3, 14):  # pragma: no cover
     from compression import zstd
@@ -106,7 +107,7 @@ class Unpacker:
         while chunk:
             chunk = yield from self._unpack_member(chunk)
 
-    def _unpack_member(self, chunk: bytes) -> Iterator[bytes]:
+    def _unpack_member(self, chunk: bytes) -> Generator[bytes, None, bytes]:
         if self._inner is None or self._inner.eof:
             self._members += 1
             if self._members > _MEMBERS:
@@ -121,7 +122,7 @@ class Unpacker:
                 if piece:
                     yield piece
                 if self._inner.eof:
-                    return self._inner.unused_data  # noqa: B901 - the value of `yield from`
+                    return self._inner.unused_data
                 if len(piece) < PIECE:
                     return b""
         except (zlib.error, zstd.ZstdError) as error:
@@ -153,48 +154,53 @@ def _sniff(head: bytes) -> str:
 
 def _too_large(cap_bytes: int) -> TooLargeError:
     return TooLargeError(
-        f"The log is larger than {cap_bytes / (1 << 20):,.0f} MiB after decompression. Send the part that holds the build."
+        f"The log is larger than {cap_bytes / (1 << 20):,.0f} MiB after decompression. "
+        "Send the part that holds the build."
     )
 
 
 class TextCutter:
-    """Turns unpacked pieces into UTF-8 cut at line ends; refuses what is no text.
+    """Turns unpacked pieces into UTF-8 cut at line ends, as the redaction wants them; refuses what is no text."""
 
-    A line without an end is cut between words once it is longer than `longest_line`.
-    """
-
-    def __init__(self, longest_line: int = 256 * 1024) -> None:
+    def __init__(self) -> None:
         self._decoder: codecs.IncrementalDecoder | None = None
         self._began = False
         self._rest = b""
-        self._longest_line = longest_line
 
-    def feed(self, piece: bytes) -> bytes:
-        """Return the whole lines that are now complete."""
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Return the whole lines that are now complete; a line that grows too long is cut, between words if it can."""
         if not self._began:
             self._rest += piece
             if len(self._rest) < _HEAD:
-                return b""
-            piece, self._rest, self._began = self._rest, b"", True
-            self._decoder = _wide_decoder(piece)
-            piece = self._to_utf8(piece)
-            _refuse_noise(piece[:_SAMPLE])
+                return
+            piece, self._rest = self._rest, b""
+            piece = self._begin(piece)
         else:
             piece = self._to_utf8(piece)
-        text = self._rest + piece
-        cut = text.rfind(b"\n") + 1
-        if len(text) - cut > self._longest_line:
-            cut = max(text.rfind(b" ", cut), text.rfind(b"\r", cut)) + 1 or len(text)
-        self._rest = text[cut:]
-        return text[:cut]
+        if cut := piece.rfind(b"\n") + 1:
+            yield self._rest + piece[:cut]
+            self._rest = piece[cut:]
+        else:
+            self._rest += piece
+        while len(self._rest) > LINE_CAP:
+            # Between the members of a JSON object, so that no string of base64 is torn; in other lines at a space.
+            cut = max(self._rest.rfind(seam, LINE_CAP - OVERLAP, LINE_CAP) for seam in (b',"', b" "))
+            cut = cut if cut > 0 else LINE_CAP
+            yield self._rest[:cut]
+            self._rest = self._rest[cut:]
 
     def finish(self) -> bytes:
         """Return what follows the last line end; for a short log that is all of it."""
         if not self._began:
-            self._decoder = _wide_decoder(self._rest)
-            self._rest = self._to_utf8(self._rest)
-            _refuse_noise(self._rest)
+            self._rest = self._begin(self._rest)
         return self._rest + (self._decoder.decode(b"", final=True).encode() if self._decoder else b"")
+
+    def _begin(self, head: bytes) -> bytes:
+        self._began = True
+        self._decoder = _wide_decoder(head)
+        head = self._to_utf8(head)
+        _refuse_noise(head[:_SAMPLE])
+        return head
 
     def _to_utf8(self, piece: bytes) -> bytes:
         return self._decoder.decode(piece).encode("utf-8", "replace") if self._decoder else piece

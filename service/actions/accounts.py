@@ -58,11 +58,11 @@ def set_up_owner(session: Session, token: str, form: OwnerForm) -> tuple[User, T
     name, email, team_name = _clean("name", form.name), form.email.strip().lower(), _clean("team", form.team)
     if not _EMAIL.match(email):
         raise InvalidValueError("email", f'"{form.email[:80]}" is not an e-mail address.')
-    if accounts.find_user(session, email) is not None:
+    if accounts.find_user_by_email(session, email) is not None:
         raise InvalidValueError("email", f"{email} already has an account. Sign in with it.")
     with _hashing:
         password_hash = hash_password(form.password)
-    if accounts.use_link(session, hash_token(token), SETUP, datetime.now(UTC)) is None:
+    if accounts.claim_link(session, hash_token(token), SETUP, datetime.now(UTC)) is None:
         raise CredentialsRefusedError(
             "This link has been used or is too old. Make a new one with `cachescope admin owner-link`."
         )
@@ -81,10 +81,10 @@ def create_team(session: Session, name: str) -> Team:
     slug = make_slug(name)
     for number in range(1, 1000):
         candidate = slug if number == 1 else f"{slug}-{number}"
-        found = teams.find_team(session, candidate)
+        found = accounts.find_team_by_slug(session, candidate)
         if found is None:
             return teams.create_team(session, slug=candidate, name=name)
-        if not found.is_demo and not teams.list_members(session, found.id):
+        if not found.is_demo and not accounts.load_members(session, found.id):
             found.name = name
             return found
     raise InvalidValueError("team", f'There are too many teams named "{name}" already. Choose another name.')
@@ -97,8 +97,11 @@ def make_slug(name: str) -> str:
 
 
 def sign_in(session: Session, email: str, password: str) -> User:
-    """Return the user whose password this is; raises CredentialsRefusedError without saying which of the two is wrong."""
-    user = accounts.find_user(session, email[:300])
+    """Return the user whose password this is.
+
+    Raises CredentialsRefusedError, which does not say whether the address or the password is wrong.
+    """
+    user = accounts.find_user_by_email(session, email[:300])
     with _hashing:
         is_right = is_password_right(user.password_hash if user else None, password)
     if user is None or not is_right or user.password_hash is None:

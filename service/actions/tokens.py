@@ -43,7 +43,9 @@ def issue_token(session: Session, team: Team, form: TokenForm) -> tuple[Token, s
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise InvalidValueError("name", "The name of a token must have 1 to 100 printable characters.")
     if form.scope not in TOKEN_SCOPES:
-        raise InvalidValueError("scope", f'The scope is "{form.scope[:40]}"; it must be one of {", ".join(TOKEN_SCOPES)}.')
+        raise InvalidValueError(
+            "scope", f'The scope is "{form.scope[:40]}"; it must be one of {", ".join(TOKEN_SCOPES)}.'
+        )
     if form.expires_at is not None and form.expires_at <= datetime.now(UTC):
         raise InvalidValueError("expires_at", "The end of a token must lie in the future.")
     text = make_token()

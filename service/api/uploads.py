@@ -32,12 +32,16 @@ def _described(text: str, **schema: Any) -> Any:
     return Query(description=text, json_schema_extra=schema)
 
 
-def upload_parameters(  # noqa: D417 - what each parameter is stands in its own description
+def upload_parameters(
+    *,
     repository: Annotated[
         str | None, _described("Name of the repository; may be left out with a token of one repository.", maxLength=200)
     ] = None,
     commit: Annotated[str | None, _described("Commit id.", pattern="^[0-9a-fA-F]{7,64}$")] = None,
     branch: Annotated[str | None, _described("Branch that was built.", maxLength=255)] = None,
+    base_branch: Annotated[
+        str | None, _described("Branch that this one was forked from, such as a pull request's target.", maxLength=255)
+    ] = None,
     default_branch: Annotated[
         str | None, _described("The repository's default branch, for its first log.", maxLength=255)
     ] = None,
@@ -131,7 +135,9 @@ def _prepare(request: Request) -> Upload:
 
 
 def _feed(request: Request, receiver: LogReceiver | None, encoding: str, chunk: bytes) -> LogReceiver:
-    receiver = receiver or LogReceiver(logs_of(request), encoding=encoding, cap_bytes=settings_of(request).max_log_bytes)
+    receiver = receiver or LogReceiver(
+        logs_of(request), encoding=encoding, cap_bytes=settings_of(request).max_log_bytes
+    )
     try:
         receiver.feed(chunk)
     except BaseException as error:
@@ -150,5 +156,3 @@ def _finish(
         delivery, is_new = accept_upload(session, prepared, received)
         answer = to_delivery(delivery, [], base_url(request))
     return answer, is_new
-
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from uuid import uuid4
 
 from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -17,6 +18,14 @@ def count_users(session: Session) -> int:
 def find_user_by_email(session: Session, email: str) -> User | None:
     """The account of an address, however its letters are written."""
     return session.scalar(select(User).where(User.email == email.strip().lower()))
+
+
+def create_user(session: Session, *, email: str, name: str, password_hash: str | None) -> User:
+    """Add a person; the address is kept in lower case."""
+    user = User(email=email.strip().lower(), name=name, password_hash=password_hash)
+    session.add(user)
+    session.flush()
+    return user
 
 
 def load_memberships(session: Session, user_id: int) -> Sequence[tuple[Team, str]]:
@@ -66,9 +75,26 @@ def delete_session(session: Session, token_hash: str) -> None:
     session.execute(delete(UserSession).where(UserSession.token_hash == token_hash))
 
 
-def delete_expired_sessions(session: Session, now: datetime) -> None:
-    """Forget sessions that have ended by themselves."""
+def delete_expired(session: Session, now: datetime) -> None:
+    """Forget sessions and links that have ended by themselves."""
     session.execute(delete(UserSession).where(UserSession.expires_at <= now))
+    session.execute(delete(SignInLink).where(SignInLink.expires_at <= now))
+
+
+def save_link(
+    session: Session,
+    *,
+    token_hash: str,
+    purpose: str,
+    expires_at: datetime,
+    team_id: int | None = None,
+    email: str | None = None,
+) -> SignInLink:
+    """Remember a link that will work once."""
+    link = SignInLink(token_hash=token_hash, purpose=purpose, expires_at=expires_at, team_id=team_id, email=email)
+    session.add(link)
+    session.flush()
+    return link
 
 
 def claim_link(session: Session, token_hash: str, purpose: str, now: datetime) -> SignInLink | None:
@@ -99,6 +125,33 @@ def find_link(session: Session, token_hash: str, purpose: str, now: datetime) ->
     )
 
 
+def save_token(
+    session: Session,
+    team_id: int,
+    *,
+    name: str,
+    scope: str,
+    token_hash: str,
+    hint: str,
+    repository_id: int | None = None,
+    expires_at: datetime | None = None,
+) -> Token:
+    """Remember a token of a team, or of one of its repositories."""
+    token = Token(
+        id=str(uuid4()),
+        team_id=team_id,
+        repository_id=repository_id,
+        name=name,
+        scope=scope,
+        token_hash=token_hash,
+        hint=hint,
+        expires_at=expires_at,
+    )
+    session.add(token)
+    session.flush()
+    return token
+
+
 def find_token(session: Session, token_hash: str, now: datetime) -> Token | None:
     """A bearer token that is neither revoked nor past its end."""
     return session.scalar(
@@ -115,7 +168,7 @@ def touch_token(session: Session, token_id: str, now: datetime) -> None:
     session.execute(update(Token).where(Token.id == token_id).values(last_used_at=now))
 
 
-def load_tokens(session: Session, team_id: int) -> Sequence[Token]:
+def list_tokens(session: Session, team_id: int) -> Sequence[Token]:
     """The tokens of a team that still work, newest first."""
     return session.scalars(
         select(Token).where(Token.team_id == team_id, Token.revoked_at.is_(None)).order_by(Token.created_at.desc())

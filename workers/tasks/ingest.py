@@ -24,10 +24,8 @@ MOST_IN_A_ROW = 50
 @app.task(name="ingest")
 def ingest(delivery_id: str | None = None) -> None:
     """Read one delivery and then what is due; without an id only the latter."""
-    count = 0
-    for held in _claims(delivery_id):
+    for count, held in enumerate(_claims(delivery_id), start=1):
         pipeline.work_off(held)
-        count += 1
         if count == MOST_IN_A_ROW:
             ingest.apply_async(retry=False)
             return

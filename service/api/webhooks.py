@@ -1,0 +1,119 @@
+"""`POST /hooks/{source_id}`: a signed webhook is verified, stored and answered; a worker reads it."""
+
+import re
+
+import structlog
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from cachescope.errors import CachescopeError, TooLargeError, UnsupportedInputError
+from integrations.ci.base import SignatureRefusedError
+from service.actions.webhooks import REFUSED, accept_hook, find_hook_source, find_repeated, keep_body, verify_hook
+from service.dependencies import engine_of, logs_of, metrics_of, settings_of
+from service.errors import responses
+from store.database import reading, transaction
+
+router = APIRouter(tags=["webhooks"])
+logger = structlog.get_logger(__name__)
+
+_JSON = re.compile(r"application/(?:[a-z0-9.+_-]{1,100}\+)?json\Z")
+
+
+class HookAnswer(BaseModel):
+    """What a webhook became."""
+
+    delivery: str = Field(examples=["019aa1b2-3c4d-7e5f-8a9b-0c1d2e3f4a5b"])
+    repeated: bool = Field(description="True when a webhook with the same id was taken before.")
+
+
+@router.post(
+    "/hooks/{source_id}",
+    status_code=202,
+    summary="Send a signed webhook",
+    responses=responses(401, 413, 415, 503),
+    openapi_extra={
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
+            for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["type", "data"],
+                        "properties": {
+                            "type": {"type": "string", "example": "build.log"},
+                            "timestamp": {"type": "string", "format": "date-time"},
+                            "data": {"type": "object"},
+                        },
+                    },
+                    "example": {
+                        "type": "build.log",
+                        "timestamp": "2026-11-20T10:11:12Z",
+                        "data": {"repository": "acme/shop", "branch": "main", "log": "#1 [internal] load …"},
+                    },
+                }
+            },
+        },
+    },
+)
+async def receive_hook(request: Request, source_id: str) -> HookAnswer:
+    """Accept a webhook. Events that carry no build log are accepted too, and shown as ignored."""
+    metrics = metrics_of(request)
+    try:
+        _refuse_type(request.headers.get("content-type", ""))
+        body = await _read_body(request, settings_of(request).max_hook_bytes)
+        answer = await to_thread.run_sync(_take, request, source_id, body)
+    except CachescopeError:
+        metrics.hooks.labels("refused").inc()
+        raise
+    metrics.hooks.labels("repeated" if answer.repeated else "accepted").inc()
+    structlog.contextvars.bind_contextvars(delivery_id=answer.delivery)
+    return answer
+
+
+def _refuse_type(header: str) -> None:
+    if not _JSON.match(header.partition(";")[0].strip().lower()):
+        raise UnsupportedInputError(
+            f'The Content-Type "{header[:80]}" is not taken. '
+            "Choose JSON (application/json) where the webhook is set up."
+        )
+
+
+async def _read_body(request: Request, cap: int) -> bytes:
+    too_large = TooLargeError(
+        f"The webhook is larger than {cap / (1 << 20):,.0f} MiB. Send large logs to POST /api/v1/uploads."
+    )
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and (len(length) > 18 or int(length) > cap):
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > cap:
+            raise too_large
+    return bytes(body)
+
+
+def _take(request: Request, source_id: str, body: bytes) -> HookAnswer:
+    engine = engine_of(request)
+    with reading(engine) as session:
+        source, secrets = find_hook_source(session, source_id)
+    try:
+        hook = verify_hook(source, secrets, request.headers, body)
+    except SignatureRefusedError as error:
+        metrics_of(request).bad_signatures.labels(source.id if source else "unknown").inc()
+        logger.warning("hook_refused", source_id=source_id[:40], reason=str(error))
+        # What exactly is wrong helps the owner, who reads it here in the log; a stranger learns nothing.
+        raise SignatureRefusedError(REFUSED) from error
+    with reading(engine) as session:
+        repeated = find_repeated(session, hook)
+    if repeated:
+        return HookAnswer(delivery=repeated, repeated=True)
+    kept = keep_body(logs_of(request), body)
+    with transaction(engine) as session:
+        delivery_id, is_new = accept_hook(session, hook, kept)
+    return HookAnswer(delivery=delivery_id, repeated=not is_new)
