@@ -60,7 +60,8 @@ def make_build(*steps: Step, **values: Any) -> Build:
         if step.index is not None
         else Step(
             **{name: getattr(step, name) for name in Step.__slots__}
-            | {"index": at, "total": len(steps), "number": at, "line": at}
+            | {"index": at, "total": len(steps)}
+            | {name: at for name in ("number", "line") if getattr(step, name) is None}
         )
         for at, step in enumerate(steps or (make_step("COPY . ."), make_step("RUN make", seconds=10.0)), 1)
     )

@@ -162,7 +162,7 @@ def count_due(session: Session, now: datetime, limit: int) -> int:
 
 def count_by_state(session: Session) -> dict[str, int]:
     """How many deliveries there are in each state."""
-    counted = dict(session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).tuples().all())
+    counted = dict(session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all())
     return {state: counted.get(state, 0) for state in ("new", "working", "done", "ignored", "failed")}
 
 

@@ -24,4 +24,4 @@ def forget(session: Session, process_id: str) -> None:
 def last_seen(session: Session) -> dict[str, datetime]:
     """The latest sign of life of each kind of process."""
     statement = select(Heartbeat.kind, func.max(Heartbeat.seen_at)).group_by(Heartbeat.kind)
-    return dict(session.execute(statement).tuples().all())
+    return dict(session.execute(statement).all())

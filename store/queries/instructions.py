@@ -73,9 +73,7 @@ def _find_texts(session: Session, repository_id: int, hashes: Sequence[str]) -> 
                 select(StepText.text_hash, StepText.id).where(
                     StepText.repository_id == repository_id, StepText.text_hash.in_(hashes[start : start + _BATCH])
                 )
-            )
-            .tuples()
-            .all()
+            ).all()
         )
     return found
 
@@ -100,9 +98,7 @@ def identify(
             select(Wording.text_hash, Wording.instruction_id).where(
                 Wording.image_id == image_id, Wording.text_hash.in_(keys)
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     ids: list[int | None] = [wordings.get(key) for key in keys]
     if None in ids or len(set(ids)) < len(ids):

@@ -117,6 +117,7 @@ def save_reading(
     executed = clear_builds(session, [build.id for build in former])
     delete_builds(session, former[len(reading.builds) :])
     if not reading.builds:
+        recompute_references(session, executed)
         return []
     saver = _Saver(
         session=session,
@@ -130,7 +131,7 @@ def save_reading(
         former_references=former_references,
     )
     saved = [
-        _save_build(saver, position, build, former[position] if position < len(former) else None)
+        _save_build(saver, position, _plausible(build), former[position] if position < len(former) else None)
         for position, build in enumerate(reading.builds)
     ]
     if former:
@@ -219,7 +220,7 @@ def _write_facts(saver: _Saver, row: Build, build: model.Build) -> None:
     if build.outcome == model.Outcome.INCOMPLETE and facts.outcome in ("failed", "canceled"):
         row.outcome = facts.outcome
     row.error = build.error[:_LONGEST_ERROR] if build.error is not None else None
-    row.duration_seconds = _seconds(build.duration_seconds)
+    row.duration_seconds = build.duration_seconds
     row.started_at, row.started_from = _start(saver, build)
     row.finished_at = (
         row.started_at + timedelta(seconds=row.duration_seconds) if row.duration_seconds is not None else None
@@ -235,6 +236,29 @@ def _write_facts(saver: _Saver, row: Build, build: model.Build) -> None:
     row.cache_exports = [asdict(transfer) for transfer in build.cache_exports]
     row.warnings = list(build.warnings)
     row.received_at = saver.delivery.received_at
+
+
+def _plausible(build: model.Build) -> model.Build:
+    """Leave out seconds that no build can have taken, before any figure is made from them."""
+    steps = tuple(
+        replace(
+            step,
+            started_seconds=_seconds(step.started_seconds),
+            duration_seconds=_seconds(step.duration_seconds),
+        )
+        for step in build.steps
+    )
+    transfers = [
+        tuple(replace(transfer, seconds=_seconds(transfer.seconds)) for transfer in kind)
+        for kind in (build.cache_imports, build.cache_exports)
+    ]
+    return replace(
+        build,
+        steps=steps,
+        duration_seconds=_seconds(build.duration_seconds),
+        cache_imports=transfers[0],
+        cache_exports=transfers[1],
+    )
 
 
 def _start(saver: _Saver, build: model.Build) -> tuple[datetime, str]:
@@ -472,8 +496,8 @@ def _save_steps(
             "status": str(step.status),
             "cached": step.cached,
             "cacheable": step.cacheable,
-            "started_seconds": _seconds(step.started_seconds),
-            "duration_seconds": _seconds(step.duration_seconds),
+            "started_seconds": step.started_seconds,
+            "duration_seconds": step.duration_seconds,
             "digest": step.digest,
             "error": step.error[:_LONGEST_ERROR] if step.error is not None else None,
             "output_lines": _whole(step.output_lines) or 0,
