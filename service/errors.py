@@ -100,7 +100,7 @@ def to_problem(error: Exception) -> Problem:
             detail = f"The {place[0]} parameter {name} cannot be taken: {first['msg']}."
             return Problem(status=422, code="invalid-value", title="Invalid value", detail=detail, field=name)
         case HTTPException():
-            title = HTTPStatus(error.status_code).phrase
+            title = HTTPStatus(error.status_code).phrase.capitalize()
             details = {404: "There is nothing at this address.", 405: "This address does not take this method."}
             detail = details.get(error.status_code, str(error.detail))
             return Problem(

@@ -39,7 +39,7 @@ def broker(settings: WorkerSettings) -> dict[str, Any]:
     folder = settings.queue_folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return {
-        "broker_url": "filesystem://",
+        "broker_url": "filesystem://localhost",
         "broker_transport": "workers.file_queue:Transport",
         "broker_transport_options": {
             "data_folder_in": str(folder),

@@ -22,6 +22,12 @@ def mask_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> Mapping
     return event
 
 
+def drop_colours(_: object, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out uvicorn's second version of its sentences, which is coloured."""
+    event.pop("color_message", None)
+    return event
+
+
 def configure_logging(level: int = logging.INFO) -> None:
     """Send structlog's and the standard library's records through one formatter to standard error."""
     shared: list[structlog.typing.Processor] = [
@@ -44,7 +50,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), drop_colours],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )

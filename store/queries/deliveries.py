@@ -83,7 +83,7 @@ def claim_next_due(
     due = (
         select(Delivery.id)
         .where(Delivery.state.in_(WAITING), Delivery.next_at <= now - overdue)
-        .order_by(Delivery.next_at)
+        .order_by(Delivery.next_at, Delivery.id)
         .limit(1)
         .with_for_update(skip_locked=True)  # SQLite has one writer and knows no such clause
     )
@@ -152,6 +152,39 @@ def requeue(session: Session, delivery_id: str, now: datetime, *states: str) -> 
         )
         is not None
     )
+
+
+def requeue_many(
+    session: Session,
+    now: datetime,
+    states: Sequence[str],
+    *,
+    not_read_with: str | None = None,
+    team_id: int | None = None,
+    repository_id: int | None = None,
+    after: str = "",
+    limit: int = 200,
+) -> list[str]:
+    """Put the next finished deliveries whose log or body is kept back to the start; returns their ids, oldest first.
+
+    Leaves those that a version of the reader has read to the end; without one all are taken. `after` is the last id
+    of the call before.
+    """
+    statement = select(Delivery.id).where(
+        Delivery.state.in_(states),
+        Delivery.id > after,
+        or_(Delivery.log_digest.is_not(None), Delivery.body_digest.is_not(None)),
+    )
+    if not_read_with is not None:
+        statement = statement.where(Delivery.read_with.is_distinct_from(not_read_with))
+    if team_id is not None:
+        statement = statement.where(Delivery.team_id == team_id)
+    if repository_id is not None:
+        statement = statement.where(Delivery.repository_id == repository_id)
+    ids = list(session.scalars(statement.order_by(Delivery.id).limit(limit)))
+    for delivery_id in ids:
+        requeue(session, delivery_id, now, *states)
+    return ids
 
 
 def count_due(session: Session, now: datetime, limit: int) -> int:

@@ -1,0 +1,120 @@
+"""`cachescope admin …`: what whoever runs the server does at its terminal, without signing in."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from cachescope.errors import InvalidValueError, NotFoundError
+from service.actions.accounts import create_setup_link
+from service.actions.tokens import TokenForm, issue_token
+from service.local import adopt_local_settings
+from service.settings import get_settings
+from store import migrations
+from store.database import get_engine, reading, transaction
+from store.models.accounts import Team
+from store.models.repositories import Repository
+from store.queries import accounts, deliveries, repositories
+from workers.pipeline import reader_version
+
+command = typer.Typer(
+    help="Look after a server from its terminal.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
+
+TeamOption = Annotated[str, typer.Option(help="Slug of the team, as it stands in addresses.")]
+RepositoryOption = Annotated[str, typer.Option(help="Name of one repository of the team.")]
+
+
+@command.callback()
+def use_settings() -> None:
+    """Look after a server from its terminal."""
+    adopt_local_settings()
+
+
+@command.command()
+def migrate() -> None:
+    """Bring the database to the newest schema; an empty one is filled with its tables."""
+    migrations.upgrade(get_engine())
+    typer.echo(f"The database is at revision {migrations.head()}.")
+
+
+@command.command("owner-link")
+def make_owner_link() -> None:
+    """Print a one-time link with which somebody makes an owner account and a team."""
+    settings = get_settings()
+    with transaction() as session:
+        path = create_setup_link(session, hours=settings.setup_link_hours)
+    typer.echo(settings.public_url.rstrip("/") + path)
+
+
+@command.command("create-token")
+def create_token(
+    team: TeamOption,
+    name: Annotated[str, typer.Option(help="What the token is for.")] = "Made at the terminal",
+    scope: Annotated[str, typer.Option(help="upload or read.")] = "upload",
+    repository: RepositoryOption = "",
+) -> None:
+    """Print a new token of a team, or of one of its repositories; it is shown this once."""
+    with transaction() as session:
+        owner = _find_team(session, team)
+        scoped = _find_repository(session, owner, repository) if repository else None
+        form = TokenForm(name=name, scope=scope, repository_id=scoped.id if scoped else None)
+        _, text = issue_token(session, owner, form)
+    typer.echo(text)
+
+
+@command.command()
+def reread(
+    team: TeamOption = "",
+    repository: RepositoryOption = "",
+    everything: Annotated[bool, typer.Option("--all", help="Also logs that this version has read already.")] = False,
+) -> None:
+    """Let the workers read stored logs again, after an upgrade; their builds are replaced in place."""
+    count = _requeue(team, repository, ("done",), not_read_with=None if everything else reader_version())
+    typer.echo(f"{count} {'log waits' if count == 1 else 'logs wait'} to be read again by the workers.")
+
+
+@command.command()
+def retry(team: TeamOption = "", repository: RepositoryOption = "") -> None:
+    """Let the workers try all failed deliveries again."""
+    count = _requeue(team, repository, ("failed",))
+    typer.echo(f"{count} failed {'delivery waits' if count == 1 else 'deliveries wait'} to be tried again.")
+
+
+def _requeue(team: str, repository: str, states: tuple[str, ...], *, not_read_with: str | None = None) -> int:
+    with reading() as session:
+        owner = _find_team(session, team) if team else None
+        if repository and owner is None:
+            raise InvalidValueError("repository", "Name the team of the repository too: --team.")
+        scoped = _find_repository(session, owner, repository) if repository and owner else None
+    count, last = 0, ""
+    # Small transactions: uploads must not wait for this.
+    while True:
+        with transaction() as session:
+            found = deliveries.requeue_many(
+                session,
+                datetime.now(UTC),
+                states,
+                not_read_with=not_read_with,
+                team_id=owner.id if owner else None,
+                repository_id=scoped.id if scoped else None,
+                after=last,
+            )
+        if not found:
+            return count
+        count, last = count + len(found), found[-1]
+
+
+def _find_team(session: Session, slug: str) -> Team:
+    team = accounts.find_team_by_slug(session, slug)
+    if team is None:
+        raise NotFoundError(f'There is no team "{slug}". Its slug stands in the addresses of its pages.')
+    return team
+
+
+def _find_repository(session: Session, team: Team, name: str) -> Repository:
+    repository = repositories.find_repository(session, team.id, name)
+    if repository is None:
+        raise NotFoundError(f'The team {team.slug} has no repository "{name}".')
+    return repository
