@@ -81,7 +81,7 @@ class _Tracer:
         self._sort_into_chains()
         self.by_digest = {step.digest: position for position, step in enumerate(self.steps) if step.digest}
         self.at_index: dict[int, list[int]] = defaultdict(list)
-        for chain, members in self.members.items():
+        for members in self.members.values():
             for position in members:
                 self.at_index[self.steps[position].index or 0].append(position)
         for chain in self.members:

@@ -11,7 +11,10 @@ from cachescope.matching import normalize
 from cachescope.pair import Pair
 
 _OPAQUE = "the key holds what the log does not print (ENV, SHELL, heredocs)"
-_PRINTED_VALUES = "The text differs, but BuildKit prints the values of ARG and ENV inside it: the Dockerfile of both builds would tell."
+_PRINTED_VALUES = (
+    "The text differs, but BuildKit prints the values of ARG and ENV inside it: "
+    "the Dockerfile of both builds would tell."
+)
 
 
 class InstructionChanged:
