@@ -105,6 +105,7 @@ def find_broker(folder: DataFolder, supervisor: Supervisor) -> Mapping[str, str]
                 "dir": str(store),
                 "appendonly": "yes",
                 "save": "",
+                "logfile": str(store / "log"),
                 "loglevel": "warning",
             }
             arguments = [word for key, value in options.items() for word in (f"--{key}", value)]
@@ -134,11 +135,16 @@ def socket_path(folder: Path) -> Path:
 def children(listener: socket.socket, workers: int) -> list[Child]:
     """Return the processes of a server, in the order in which they start."""
     python = sys.executable
-    celery = [python, "-m", "celery", "--app", "workers.app"]
+    # Celery warns of root at every start; a container or a bare machine has nobody else.
+    celery = [python, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet", "--app", "workers.app"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    uvicorn = ["--fd", str(listener.fileno()), "--no-access-log", "--timeout-graceful-shutdown", "3"]
+    uvicorn = ["--fd", str(listener.fileno()), "--no-access-log", "--log-level", "warning"]
+    uvicorn += ["--timeout-graceful-shutdown", "3"]
     # The folders are found from the repository even where only the command is on PATH.
-    found = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    found = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "CACHESCOPE_WORKER_LOG_STYLE": os.environ.get("CACHESCOPE_WORKER_LOG_STYLE", "text"),
+    }
     return [
         Child("worker", [*celery, "worker", "--concurrency", str(workers), *quiet], found),
         Child("scheduler", [python, "-m", "workers.schedule"], found),

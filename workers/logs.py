@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from workers.settings import get_settings
+
 _SECRET_WORDS = ("authorization", "cookie", "password", "secret", "signature", "token")
 """A field whose name holds one of these is masked; `token_id` and its like end in `_id` and pass."""
 
@@ -42,9 +44,10 @@ def configure_logging(level: int = logging.INFO) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+    style = get_settings().log_style
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=True)]
-        if sys.stderr.isatty()
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        if style == "text" or (style == "auto" and sys.stderr.isatty())
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     handler = logging.StreamHandler()

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +28,9 @@ class WorkerSettings(BaseSettings):
 
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     """How long a delivery stays with a worker that has stopped saying that it is alive."""
+
+    log_style: Literal["auto", "text", "json"] = "auto"
+    """How every process writes its log: as text for people, as JSON for collectors, or text on a terminal only."""
 
     attempts: Annotated[int, Field(ge=1, le=100)] = 6
     """How often a delivery is tried before it is shown as failed."""

@@ -1,7 +1,7 @@
 """Reads the logs that ship with the project, one JSON object a line; SOURCES.md beside them says what wrote them."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,20 +14,24 @@ ARCHIVE = Path(__file__).with_name("builds.jsonl.zst")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoBuild:
-    """One log with what CI knew about it; `offset` runs from midnight of the first day."""
+    """One log, with what CI knew about its run and its commit."""
 
     offset: timedelta
+    """From midnight of the first day."""
     repository: str
-    commit: str
-    message: str
-    changed_files: tuple[str, ...]
     branch: str
     pull_request: int | None
     job: str
     runner: str
     image: str
-    dockerfile: str
     outcome: str
+    command: tuple[str, ...]
+    commit: str
+    files: Mapping[str, str]
+    """The commit's files and the hash of what each holds."""
+    dockerfile: str
+    """The text of the Dockerfile."""
+    dockerignore: str
     log: str
 
 
@@ -37,7 +41,7 @@ def read_archive(path: Path = ARCHIVE) -> Iterator[DemoBuild]:
         for line in io.BufferedReader(packed):
             fields = orjson.loads(line)
             fields["offset"] = timedelta(seconds=fields.pop("offset_seconds"))
-            fields["changed_files"] = tuple(fields["changed_files"])
+            fields["command"] = tuple(fields["command"])
             yield DemoBuild(**fields)
 
 
