@@ -78,8 +78,7 @@ def chart(
     frame = frames.frame(_rows(page.session, found, scope), found.columns)
     summary = found.summary(frame)
     if "text/html" not in page.request.headers.get("accept", ""):
-        figure = None if frame.empty else found.figure(frame)
-        return _json({"name": name, "title": found.title, "summary": summary, "figure": figure})
+        return _json({"name": name, "title": found.title, "summary": summary, "figure": found.figure(frame)})
     table = found.table(frame)
     if part == "table":
         text = environment().get_template("fragments/chart_table.html").render(table=table, summary=summary)

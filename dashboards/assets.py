@@ -8,6 +8,7 @@ folder; a browser that takes neither gets it plain.
 import gzip
 import hashlib
 import importlib.util
+import re
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -54,6 +55,16 @@ def asset(name: str) -> Asset:
     stem, ending = Path(name).stem, Path(name).suffix
     digest = hashlib.sha256(content).hexdigest()[:16]
     return Asset(f"{stem}.{digest}{ending}", content, _MEDIA_TYPES[ending])
+
+
+@cache
+def guarded_styles() -> tuple[str, ...]:
+    """The ids of the style elements that plotly.js would add to a page unless it finds an element of that id there.
+
+    Its own has a fixed id; those of the libraries it carries are hashes, which change with its version.
+    """
+    found = re.findall(rb'getElementById\("([0-9a-f]{64})"\)\)\{var', asset("plotly.js").content)
+    return ("plotly.js-style-global", *sorted({match.decode() for match in found}))
 
 
 def find(path_name: str) -> Asset | None:

@@ -1,4 +1,4 @@
-"""The figures on top of a page: each with its formula, its change, how many builds stand behind it, or why it is missing."""
+"""The figures on top of a page: each with its formula, its change, its count of builds, or why it is missing."""
 
 from dataclasses import dataclass
 

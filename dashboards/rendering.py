@@ -18,8 +18,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""No inline script, no inline style, no other host. plotly would add a style element to the page; `base.html` holds the
-element that tells it not to, `page.css` the few rules it needs, and `page.js` turns its style
+"""No inline script, no inline style, no other host. plotly would add style elements to the page; `base.html` holds the
+elements that tell it not to, `page.css` the few rules it needs, and `page.js` turns its style
 attributes into properties."""
 
 HEADERS = {
@@ -63,6 +63,7 @@ def environment() -> Environment:
         "ago": theme.ago,
         "exact": theme.exact,
         "figure_template": theme.template(),
+        "guarded_styles": assets.guarded_styles,
     }
     return made
 

@@ -83,6 +83,10 @@ def _lost(period: Any, worst: Any | None, *, in_repository: bool) -> Markup:
             return Markup("nothing was lost to unexpected misses, and {} went into expected rebuilds.").format(
                 strong(theme.duration(period.rebuild_seconds))
             )
+        if period.unexplained_seconds:
+            return Markup("{} went into misses of which the logs do not tell whether they were to be expected.").format(
+                strong(theme.duration(period.unexplained_seconds))
+            )
         return Markup("nothing was lost to misses.")
     lost = Markup("{} lost to unexpected misses").format(strong(theme.duration(period.lost_seconds)))
     if worst is None or not worst.lost_seconds:

@@ -130,6 +130,8 @@ def duration(seconds: float | None) -> str:
         return "unknown"
     if seconds < 0:
         return MINUS + duration(-seconds)
+    if seconds == 0:
+        return f"0{NBSP}s"
     if seconds < 9.95:
         return f"{seconds:.1f}{NBSP}s"
     whole = round(seconds)

@@ -56,8 +56,8 @@ class Chart(Protocol):
     def select(self, scope: Scope) -> Statement:
         """The statement that returns those columns, already aggregated."""
 
-    def figure(self, frame: "DataFrame") -> dict[str, Any]:
-        """The plotly figure of a frame that is not empty: `data` and `layout`, colours as `token:<name>`."""
+    def figure(self, frame: "DataFrame") -> dict[str, Any] | None:
+        """The plotly figure, `data` and `layout`, colours as `token:<name>`; None where there is nothing to draw."""
 
     def summary(self, frame: "DataFrame") -> str:
         """What the figure shows, in a sentence; for an empty frame, why there is nothing to see."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from dashboards import theme
+from dashboards.charts._axes import time_axis
 from dashboards.charts._daily import within
 from dashboards.charts.base import Scope, Statement, Table
 from store.models import DailyInstructions, Instruction
@@ -17,7 +18,7 @@ INSTRUCTIONS = 12
 PARTS = {
     "lost_seconds": ("unexpected", "token:miss", ""),
     "rebuild_seconds": ("expected", "token:expected", "/"),
-    "unexplained_seconds": ("unknown why", "token:quiet", "."),
+    "unexplained_seconds": ("unknown why", "token:miss/0.45", "."),
 }
 
 
@@ -50,9 +51,11 @@ class BreaksChart:
         )
         return statement if scope.image_id is None else statement.where(Instruction.image_id == scope.image_id)
 
-    def figure(self, frame: "DataFrame") -> dict[str, Any]:
+    def figure(self, frame: "DataFrame") -> dict[str, Any] | None:
         """Bars from the left, dearest on top."""
         rows = list(reversed(frame.to_dict("records")))
+        if not any(row[part] for row in rows for part in PARTS):
+            return None
         names = [_name(row) for row in rows]
         return {
             "data": [
@@ -66,7 +69,10 @@ class BreaksChart:
                     "customdata": names,
                     "textposition": "none",
                     "hovertemplate": "%{customdata}<br>%{text}<extra>" + word + "</extra>",
-                    "marker": {"color": colour, "pattern": {"shape": pattern, "size": 5, "fgcolor": "token:ground"}},
+                    "marker": {
+                        "color": colour,
+                        "pattern": {"shape": pattern, "size": 5, "fillmode": "overlay", "fgcolor": "token:ground"},
+                    },
                 }
                 for part, (word, colour, pattern) in PARTS.items()
                 if any(row[part] for row in rows)
@@ -74,7 +80,7 @@ class BreaksChart:
             "layout": {
                 "barmode": "stack",
                 "hovermode": "closest",
-                "xaxis": {"showgrid": True, "ticksuffix": " s", "rangemode": "tozero", "nticks": 6},
+                "xaxis": {"showgrid": True, **time_axis(max(sum(float(row[part]) for part in PARTS) for row in rows))},
                 "yaxis": {
                     "tickvals": list(range(len(rows))),
                     "ticktext": [theme.cut_middle(name, 34) for name in names],

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dashboards import theme
+from dashboards.charts._axes import log_time_axis
 from dashboards.charts._daily import DAYS_OF_SPREAD, day_texts, select_days, spread
 from dashboards.charts.base import Scope, Statement, Table
 from dashboards.frames import by_day, number, points
@@ -11,8 +12,6 @@ from store.queries.histograms import duration_quantile
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-TICKS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
 
 
 class BuildDurationChart:
@@ -30,15 +29,15 @@ class BuildDurationChart:
         """The durations of each day, a row for each branch class."""
         return select_days(scope, self.columns)
 
-    def figure(self, frame: "DataFrame") -> dict[str, Any]:
+    def figure(self, frame: "DataFrame") -> dict[str, Any] | None:
         """The days as dots, the spread of single builds as a band above the median, on a logarithmic axis."""
         days = _shape(frame)
+        if not days["duration_count"].any():
+            return None
         x = day_texts(days)
         median, p90 = points(days["median"]), points(days["p90"])
         means = points(days["mean"])
-        known = [value for value in (*means, *p90) if value]
-        low, high = min(known, default=1.0), max(known, default=1.0)
-        ticks = [tick for tick in TICKS if low / 3 <= tick <= high * 3]
+        known = [value for value in (*means, *median, *p90) if value] or [1.0]
         band = {"x": x, "hoverinfo": "skip", "mode": "lines", "line": {"width": 0}, "showlegend": False}
         return {
             "data": [
@@ -61,7 +60,7 @@ class BuildDurationChart:
             ],
             "layout": {
                 "xaxis": {"type": "date"},
-                "yaxis": {"type": "log", "tickvals": ticks, "ticktext": [_tick(tick) for tick in ticks]},
+                "yaxis": log_time_axis(known),
             },
         }
 
@@ -72,11 +71,7 @@ class BuildDurationChart:
             return "No build in this range whose log tells how long it took."
         known = days.dropna(subset=["median"])
         if known.empty:
-            return (
-                theme.not_enough(int(days["duration_count"].sum()))[0].upper()
-                + theme.not_enough(int(days["duration_count"].sum()))[1:]
-                + " for a median."
-            )
+            return f"No median yet: {theme.not_enough(int(days['duration_count'].sum()))}."
         first, last = known.iloc[0], known.iloc[-1]
         return (
             f"The median build went from {theme.duration(float(first['median']))} on {theme.day(first['day'].date())} "
@@ -120,12 +115,6 @@ def _line(x: list[str], y: list[float | None], name: str, dash: str) -> dict[str
         "line": {"color": "token:accent", "width": 1.5, "dash": dash},
         "hovertemplate": "%{text}",
     }
-
-
-def _tick(seconds: int) -> str:
-    if seconds < 60:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 3600 else f"{seconds // 3600} h"
 
 
 def _text(value: float) -> str:

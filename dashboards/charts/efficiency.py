@@ -36,9 +36,11 @@ class EfficiencyChart:
         """The sums of each day, a row for each branch class."""
         return select_days(scope, self.columns)
 
-    def figure(self, frame: "DataFrame") -> dict[str, Any]:
+    def figure(self, frame: "DataFrame") -> dict[str, Any] | None:
         """Efficiency and hit rate as lines, the spread of single builds as a band below the median."""
         days = _shape(frame)
+        if not (days["hits"] + days["misses"]).any():
+            return None
         x = day_texts(days)
         median, p10 = points(days["median"]), points(days["p10"])
         counted = [[int(builds), int(hits), int(hits + misses)] for builds, hits, misses in _counts(days)]

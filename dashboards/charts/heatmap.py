@@ -19,7 +19,7 @@ INSTRUCTIONS = 40
 """As many as can be read; those that missed most."""
 
 WORDS = ("hit", "expected miss", "unexpected miss", "miss", "failed", "unknown")
-COLOURS = ("token:hit/0.55", "token:expected", "token:miss", "token:quiet", "token:failed", "token:line")
+COLOURS = ("token:hit/0.55", "token:expected", "token:miss", "token:miss/0.45", "token:failed", "token:line")
 MARKS = ("", "/", "×", "·", "✕", "?")
 BREAK_MARK = "◣"
 
@@ -72,8 +72,10 @@ class HeatmapChart:
         )
         return statement if scope.image_id is None else statement.where(Step.image_id == scope.image_id)
 
-    def figure(self, frame: "DataFrame") -> dict[str, Any]:
+    def figure(self, frame: "DataFrame") -> dict[str, Any] | None:
         """A cell for each instruction and build: colour, mark and word say the same."""
+        if frame.empty:
+            return None
         builds, instructions, cells = _grid(frame)
         x, y = list(range(len(builds))), list(range(len(instructions)))
         z: list[list[int | None]] = [[None] * len(builds) for _ in instructions]

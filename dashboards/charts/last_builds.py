@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import exists, select
 
 from dashboards import theme
+from dashboards.charts._axes import time_axis
 from dashboards.charts.base import Scope, Statement, Table
 from dashboards.frames import number
 from store.models import Break, Build, BuildImage
@@ -18,7 +19,7 @@ KINDS = {
     "warm": ("no break", "token:hit", ""),
     "expected": ("expected break", "token:expected", "/"),
     "unexpected": ("unexpected break", "token:miss", ""),
-    "unexplained": ("break, unknown why", "token:quiet", "."),
+    "unexplained": ("break, unknown why", "token:miss/0.45", "."),
     "failed": ("failed or canceled", "token:failed", "x"),
     "incomplete": ("log was cut", "token:track", "-"),
 }
@@ -74,9 +75,12 @@ class LastBuildsChart:
             .order_by(Build.started_at.desc(), Build.id.desc())
         )
 
-    def figure(self, frame: "DataFrame") -> dict[str, Any]:
+    def figure(self, frame: "DataFrame") -> dict[str, Any] | None:
         """One bar a build, oldest left, a trace for each kind so that the legend says its word."""
+        if frame.empty:
+            return None
         builds = list(reversed(frame.to_dict("records")))
+        longest = max((seconds for build in builds if (seconds := _seconds(build)) is not None), default=0.0)
         traces = []
         for kind, (word, colour, pattern) in KINDS.items():
             of_kind = [(place, build) for place, build in enumerate(builds) if _kind(build) == kind]
@@ -87,13 +91,15 @@ class LastBuildsChart:
                     "type": "bar",
                     "name": word,
                     "x": [place for place, _ in of_kind],
-                    # A bar of no height could be neither seen nor clicked.
-                    "y": [max(_seconds(build) or 0.0, 0.1) for _, build in of_kind],
+                    "y": [_height(build, longest) for _, build in of_kind],
                     "customdata": [f"/builds/{build['id']}" for _, build in of_kind],
                     "text": [_label(build) for _, build in of_kind],
                     "textposition": "none",
                     "hovertemplate": "%{text}<extra>" + word + "</extra>",
-                    "marker": {"color": colour, "pattern": {"shape": pattern, "size": 5, "fgcolor": "token:ground"}},
+                    "marker": {
+                        "color": colour,
+                        "pattern": {"shape": pattern, "size": 5, "fillmode": "overlay", "fgcolor": "token:ground"},
+                    },
                 }
             )
         return {
@@ -103,7 +109,7 @@ class LastBuildsChart:
                 "barmode": "overlay",
                 "bargap": 0.25,
                 "xaxis": {"showticklabels": False, "range": [-0.6, max(len(builds), 20) - 0.4]},
-                "yaxis": {"rangemode": "tozero", "ticksuffix": " s", "nticks": 4},
+                "yaxis": time_axis(longest),
             },
         }
 
@@ -145,6 +151,12 @@ def _kind(build: Mapping[Any, Any]) -> str:
 
 def _seconds(build: Mapping[Any, Any]) -> float | None:
     return number(build["duration_seconds"])
+
+
+def _height(build: Mapping[Any, Any], longest: float) -> float:
+    # A bar of no height could be neither seen nor clicked; where no log tells a time, all bars are alike.
+    seconds = _seconds(build)
+    return max(seconds if seconds is not None else 0.0, longest * 0.04) if longest else 1.0
 
 
 def _label(build: Mapping[Any, Any]) -> str:
