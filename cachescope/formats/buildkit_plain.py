@@ -25,6 +25,7 @@ from cachescope.formats._buildkit import (
     decode,
     is_cancellation,
     is_last_word,
+    parse_seconds,
     strip_escapes,
     without_label,
 )
@@ -40,7 +41,7 @@ _KEY = rb"#([0-9*]{1,12}) "
 _AROUND = (
     rb"------\r*$|ERROR: |error: |failed to |executor failed|context canceled|canceled: |WARNING: No output|Check complete, "
     rb"|##\[error\]buildx|Error: buildx|Error: failed|target [\w.-]{1,128}: failed to |Error response from daemon: |Building [\w.-]{1,128}\r*$"
-    rb"| > |\{\r*$"
+    rb"| ?> \[| > |\{\r*$"
 )
 _OUTPUT = rb"(?:[0-9*]{1,9}\.[0-9*]{0,9} |sha256:[0-9a-f]{1,64} [0-9a-z]|extracting sha256:)"
 _EVENT = re.compile(rb"\n(?:" + _KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)|((?:" + _AROUND + rb")[^\n]*))", re.MULTILINE)
@@ -50,6 +51,7 @@ _GLUED = re.compile(
     rb"#([0-9*]{1,12}) [0-9*]{1,9}\.[0-9*]{0,9} .*?#\1 (DONE [0-9]{1,9}\.[0-9]{1,3}s|CACHED|CANCELED|ERROR(?:: .*)?)$"
 )
 _DONE = re.compile(rb"DONE(?: ([0-9*]{1,9}(?:\.[0-9*]{0,9})?)s)?$")
+_CLOCK = re.compile(rb"([0-9]{1,9}\.[0-9]{1,3}) ")
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}$")
 _BUILDING_WITH = re.compile(rb'building with "')
 _HEADLINE = re.compile(
@@ -64,6 +66,8 @@ _FIRST_NAMES = (
     "[internal] booting",
 )
 _BEGINNINGS = (*_FIRST_NAMES, "[internal] load .dockerignore")
+_SIDE_BY_SIDE = 8
+"""So many builds may run side by side in one log."""
 _GAP = 160
 """So many bytes outside of every block may be another builder's."""
 
@@ -71,21 +75,62 @@ _GAP = 160
 class _Build(Solve):
     """One build, and where its printer stands."""
 
-    __slots__ = ("at_first", "at_last", "current", "has_instructions", "head_is_cut", "is_over", "last_key")
+    __slots__ = (
+        "_known",
+        "_places",
+        "at_first",
+        "at_last",
+        "clock",
+        "current",
+        "has_instructions",
+        "head_is_cut",
+        "highest",
+        "is_over",
+        "opened",
+    )
 
     def __init__(self, line: int) -> None:
         super().__init__("buildkit-plain", line)
         self.current: bytes | None = None
-        self.last_key: bytes | None = None
+        """The number of the open block."""
+        self.opened = line
+        """Where the open block's headline stands."""
+        self.clock = 0.0
+        """The time that the open block's latest output carries; -1 for other lines than output."""
+        self.highest = 0
         self.is_over = False
         """The client has said its last word."""
         self.head_is_cut = False
         self.has_instructions = False
         self.at_first: float | None = None
         self.at_last: float | None = None
+        self._known = 0
+        self._places: dict[tuple[str | None, str | None, str | None], tuple[int, set[int | None]]] = {}
 
-    def find(self, key: bytes) -> Vertex | None:
-        return self.vertices.get(key)
+    def has_ended(self) -> bool:
+        """Tell whether no more lines of this build are to come."""
+        return self.is_over or self.finished or (self.is_resting() and self.has_exported())
+
+    def affinity(self, name: str) -> int:
+        """Return how a headline of a new number goes with what is known: its stage, its base image, its `3/9`."""
+        for vertex in list(self.vertices.values())[self._known :]:
+            known = parse_step_name(vertex.name)
+            if known.total is not None:
+                place = (known.target, known.stage, known.platform)
+                self._places.setdefault(place, (known.total, set()))[1].add(known.index)
+        self._known = len(self.vertices)
+        if any(vertex.name == name for vertex in self.vertices.values()):
+            return -4
+        new = parse_step_name(name)
+        if new.total is None:
+            return 0
+        place = self._places.get((new.target, new.stage, new.platform))
+        if place is None:
+            image = new.text.partition(" ")[2].partition("@")[0]
+            loads = f"load metadata for {image}" if new.instruction == "FROM" else None
+            return 2 if loads and any(vertex.name.endswith(loads) for vertex in self.vertices.values()) else 0
+        total, indexes = place
+        return 3 if total == new.total and new.index not in indexes else -4
 
 
 class _Parser:
@@ -201,8 +246,10 @@ class _Parser:
             return
         build = self._open
         if len(self._active) > 1:
-            build = self._owner(body[1]) or build
+            build = self._owner(body[1], text[body.end() :]) or build
         if build is not None and build.current is not None:
+            clock = _CLOCK.match(text, body.end())
+            build.clock = float(clock[1]) if clock is not None else build.clock or -1.0
             vertex = build.vertices.get(build.current if body[1] == b"0" else body[1])
             if vertex is not None:
                 vertex.output_lines += 1
@@ -225,7 +272,7 @@ class _Parser:
             if _BUILDING_WITH.match(rest):
                 self._start(line)
             return
-        build = self._open if len(self._active) < 2 else self._owner(key)
+        build = self._open if len(self._active) < 2 else self._owner(key, rest)
         if build is None:
             build = self._active[-1] if self._active else None
         if build is not None and not build.is_over:
@@ -283,9 +330,10 @@ class _Parser:
 
     def _is_other_headline(self, vertex: Vertex, rest: bytes) -> bool:
         """Tell whether a line in an open block is the headline of another build's vertex of that number."""
-        return rest[:1] == b"[" and _HEADLINE.match(b"#1 " + rest) is not None and decode(rest) != vertex.name
+        return _HEADLINE.match(b"#1 " + rest) is not None and decode(rest) != vertex.name
 
     def _body(self, build: _Build, vertex: Vertex, rest: bytes) -> None:
+        build.clock = build.clock or -1.0
         if vertex.digest is None and _DIGEST.match(rest):
             vertex.digest = rest.decode()
             return
@@ -294,19 +342,24 @@ class _Parser:
     def _headline(self, key: bytes, rest: bytes, line: int) -> None:
         """Open a block: of a vertex that is new, goes on, or begins another build."""
         name = decode(rest)
+        is_sure = _HEADLINE.match(b"#1 " + rest) is not None
+        if not is_sure and len(self._active) > 1:
+            return  # what goes on in a block of another build is no headline
         build = self._place(key, name)
         if build is None:
-            if not self._may_begin(key, name):
-                return
+            if not is_sure:
+                return  # what follows `#7 ` in any other text begins no build
             build = self._start(line)
             build.head_is_cut = key not in (b"1", b"2", b"3") and b"*" not in key
         self._unglue(build)
         vertex = build.vertices.get(key)
-        if vertex is None and line == self._cut_line:
+        if line == self._cut_line and (vertex is None or vertex.name != name):
             return
         if vertex is None:
             vertex = build.add(key, Vertex(name, line, number=int(key) if key.isdigit() else None))
             self._steps += 1
+            if key.isdigit():
+                build.highest = max(build.highest, int(key))
             if not build.has_instructions and name[:1] == "[" and parse_step_name(name).kind is StepKind.INSTRUCTION:
                 build.has_instructions = True
         elif vertex.name != name:
@@ -317,57 +370,81 @@ class _Parser:
         if build.at_first is None:
             build.at_first = self._at
         build.at_last = self._at
-        build.current = build.last_key = key
+        build.current = key
+        build.opened = line
+        build.clock = 0.0
         build.last_line = line
         self._open = build
-
-    def _may_begin(self, key: bytes, name: str) -> bool:
-        """Tell whether a headline is one without doubt: what follows `#7 ` in any other text begins no build."""
-        return _HEADLINE.match(b"#1 " + name.encode(errors="replace")) is not None
+        if len(self._active) > 1:
+            self._retire_idle(build)
 
     def _place(self, key: bytes, name: str) -> _Build | None:
         """Return the build that a headline belongs to; None when it begins a new one."""
-        best: tuple[int, _Build] | None = None
-        for build in reversed(self._active):
-            score = self._fit(build, key, name)
-            if score > 0 and (best is None or score > best[0]):
+        best: tuple[tuple[int, int], _Build] | None = None
+        for build in self._active:
+            # Of two that fit equally, the one that waits: a build does not open a block inside its own.
+            score = (self._fit(build, key, name), int(build.current is None))
+            if score[0] > 0 and (best is None or score >= best[0]):
                 best = (score, build)
         return best[1] if best is not None else None
 
     def _fit(self, build: _Build, key: bytes, name: str) -> int:
+        """Return how well a headline fits a build; 0 where it must be of another."""
         if build.is_over:
             return 0
+        is_mixed = len(self._active) > 1
         vertex = build.vertices.get(key)
         if vertex is not None:
             if not _is_same_vertex(vertex.name, name):
                 return 0
             if vertex.is_open and build.current != key:
-                return 5  # it was interrupted by another vertex
+                return 20  # it was interrupted by another vertex
             if vertex.is_open:
-                return 1 if not name.startswith(_FIRST_NAMES) else 0
-            return 0 if build.has_instructions and name.startswith(_BEGINNINGS) and len(key) == 1 else 3
+                return 0 if is_mixed or name.startswith(_FIRST_NAMES) else 1
+            return 0 if build.has_instructions and name.startswith(_BEGINNINGS) and len(key) == 1 else 5
         if name.startswith(_FIRST_NAMES[1:]) and build.vertices:
             return 0
+        affinity = build.affinity(name) if is_mixed else 0
         if not key.isdigit():
-            return 2
-        number, highest = int(key), max((v.number or 0 for v in build.vertices.values()), default=0)
-        if number == highest + 1:
-            return 4
-        return 2 if number > highest - 12 or number > 3 else 1
+            return max(1, 4 + affinity)
+        number = int(key)
+        near = build.highest - 4 < number < build.highest + 9
+        return max(1, (6 if number == build.highest + 1 else 4 if near else 2) + affinity)
 
-    def _owner(self, key: bytes) -> _Build | None:
+    def _owner(self, key: bytes, rest: bytes) -> _Build | None:
         """Return which of several builds a line of an open block belongs to."""
         owners = [build for build in self._active if build.current == key and not build.is_over]
-        if self._open in owners:
-            return self._open
-        return owners[-1] if owners else None
+        if len(owners) < 2:
+            return owners[0] if owners else None
+        return max(owners, key=lambda build: (self._plausible(build, key, rest), -build.opened))
+
+    def _plausible(self, build: _Build, key: bytes, rest: bytes) -> float:
+        """Return how well a line fits what the open block has printed: a block's times only grow."""
+        seconds = parse_seconds(rest[5:-1].decode(errors="replace")) if rest.startswith(b"DONE ") else None
+        clock = _CLOCK.match(rest) if seconds is None else None
+        if clock is not None:
+            seconds = float(clock[1]) + 0.1
+        if seconds is not None:
+            gap = seconds - max(0.0, build.clock)
+            return -gap if gap >= 0 else gap - 1e9
+        if rest == b"CACHED":
+            return -abs(build.clock)
+        if rest.startswith(b"ERROR: "):
+            command = decode(rest).partition("-c ")[2].partition('" did not')[0]
+            return float(bool(command) and command in build.vertices[key].name)
+        return 0.0
 
     def _start(self, line: int) -> _Build:
         """Begin a build; those that rest are over."""
         service = self._service
         for build in self._active:
             self._unglue(build)
-        self._active = [build for build in self._active if not self._retire(build)]
+        over = [build for build in self._active if build.has_ended()]
+        rest = [build for build in self._active if build not in over]
+        over += rest[: max(0, len(rest) - _SIDE_BY_SIDE)]
+        self._active = [build for build in rest if build not in over]
+        for build in over:
+            self._keep(build)
         build = _Build(line)
         build.at_first = build.at_last = self._at
         if service is not None and line - service[1] <= 2:
@@ -378,11 +455,18 @@ class _Parser:
         self._open = None
         return build
 
-    def _retire(self, build: _Build) -> bool:
-        if not (build.is_over or build.finished or build.is_resting()):
-            return False
-        self._keep(build)
-        return True
+    def _retire_idle(self, latest: _Build) -> None:
+        """Close builds that have printed nothing since another one began and is well under way."""
+        if len(latest.vertices) < 4:
+            return
+        idle = [
+            build
+            for build in self._active
+            if build is not latest and build.last_line < latest.line and (build.has_ended() or build.is_resting())
+        ]
+        for build in idle:
+            self._active.remove(build)
+            self._keep(build)
 
     def _keep(self, build: _Build) -> None:
         if self._steps > STEP_CAP and len(self._done) > 0:
@@ -411,7 +495,7 @@ class _Parser:
             self._in_trailer = False
             self._bar = True
             return
-        if text.startswith(b" > "):
+        if text.startswith((b" > ", b"> [")):
             self._in_trailer = self._bar
             self._bar = False
             return

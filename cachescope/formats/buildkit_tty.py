@@ -17,7 +17,7 @@ import re
 from cachescope.formats._buildkit import STEP_CAP, Solve, Vertex, decode, is_last_word, without_label
 from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.instructions import parse_step_name
-from cachescope.model import StepStatus
+from cachescope.model import StepKind, StepStatus
 from cachescope.prefixes.base import LinePrefix
 
 # Escapes as the terminal got them, or as a CI left them: `?[1A`, `^[[34m`, `[34m`, the symbol for ESC.
@@ -25,9 +25,10 @@ _ESCAPE = rb"(?:(?:\x1b|\?|\^\[|\\x1b|\\u001b|\\033|\xe2\x90\x9b|\xef\xbf\xbd|\x
 _LEAD = re.compile(rb"(?:" + _ESCAPE + rb"){1,400}")
 _TAIL = re.compile(rb"(?:" + _ESCAPE + rb"|[ \r]){1,400}$")
 _COLOUR = re.compile(rb"\[(\d{1,3}(?:;\d{1,3}){0,4})m$")
-_HEAD = re.compile(rb"\[\+\] Building (\d{1,9}(?:\.\d{1,3})?)s \((\d{1,6})/(\d{1,6})\)( FINISHED)?")
-_ROW = re.compile(rb" {0,4}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(\S.*?)( +)(\d{1,9}\.\d)s *$")
-_BARE_ROW = re.compile(rb" {0,4}=> => (\S.*?) *$")
+_HEAD = re.compile(rb"[ \t]{0,16}\[\+\] Building (\d{1,9}(?:\.\d{1,3})?)s \((\d{1,6})/(\d{1,6})\)( FINISHED)?")
+_ROW = re.compile(rb"[ \t]{0,16}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(\S.*?)( +)(\d{1,9}\.\d)s *$")
+_BARE_ROW = re.compile(rb"[ \t]{0,16}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(\S.*?) *$")
+_LONE_SECONDS = re.compile(rb"[ \t]{0,200}(\d{1,9}\.\d)s[ \r]*$")
 _STATES = {b"CACHED": StepStatus.CACHED, b"ERROR": StepStatus.FAILED, b"CANCELED": StepStatus.CANCELED}
 _SHORTEST_CUT = 24
 _FRAME_ROWS = 2_000
@@ -60,7 +61,7 @@ class _Screen(Solve):
         self.last_row = None
 
     def row(
-        self, name: str, state: bytes | None, seconds: float, line: int, *, is_cut: bool, is_coloured: bool
+        self, name: str, state: bytes | None, seconds: float | None, line: int, *, is_cut: bool, is_coloured: bool
     ) -> bool:
         """Take one row of a vertex; True when it is a new one."""
         vertex = self._match(name, is_cut)
@@ -129,9 +130,13 @@ class _Parser:
         self._steps = 0
         self._rows = 0
         self._dropped = 0
+        self._cut_line = 0
+        """A last line without a line end: a row there may be cut."""
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
         strip = self._prefix.strip
+        if not chunk.endswith(b"\n"):
+            self._cut_line = first_line + chunk.count(b"\n")
         for number, raw in enumerate(chunk.split(b"\n"), first_line):
             if b"=> " in raw or b"[+] Building " in raw or self._screen is not None:
                 self._line(strip(raw).text, number)
@@ -149,9 +154,11 @@ class _Parser:
         screen = self._screen
         if screen is None:
             return
-        if text[:8].lstrip(b" ").startswith(b"=> "):
-            if not screen.is_over:
+        if text[:20].lstrip(b" \t").startswith(b"=> "):
+            if not screen.is_over and number != self._cut_line:
                 self._row(text, escapes, number)
+        elif screen.last_row is not None and screen.last_row.duration is None and (lone := _LONE_SECONDS.match(text)):
+            screen.last_row.duration = float(lone[1])  # a console broke the row
         elif text.startswith((b" > ", b"\x1b[34m > ")):
             self._trailer(decode(text[3:]).strip())
         else:
@@ -189,9 +196,7 @@ class _Parser:
         row = _ROW.match(text)
         screen.last_line = number
         if row is None:
-            bare = _BARE_ROW.match(text)
-            if bare is not None and screen.last_row is not None:
-                screen.note(screen.last_row, decode(bare[1]))
+            self._bare_row(text, escapes, number)
             return
         name = decode(row[3])
         if row[1] is not None:
@@ -201,6 +206,19 @@ class _Parser:
         colour = _COLOUR.search(escapes)
         is_coloured = colour is not None and colour[1] not in (b"0", b"1")
         screen.row(name, row[2], float(row[5]), number, is_cut=len(row[4]) <= 2, is_coloured=is_coloured)
+
+    def _bare_row(self, text: bytes, escapes: bytes, number: int) -> None:
+        """Take a row whose time stands on the next line, or was lost where somebody copied it."""
+        bare, screen = _BARE_ROW.match(text), self._screen
+        if bare is None or screen is None:
+            return
+        name = decode(bare[3])
+        if bare[1] is None:
+            if parse_step_name(name).kind is not StepKind.OTHER:
+                coloured = _COLOUR.search(escapes) is not None
+                screen.row(name, bare[2], None, number, is_cut=False, is_coloured=coloured)
+        elif screen.last_row is not None:
+            screen.note(screen.last_row, name)
 
     def _trailer(self, name: str) -> None:
         """Take the whole name of a failed step from the words below the screen."""
