@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import orjson
@@ -13,8 +13,10 @@ from cachescope.cli import inputs, table
 from cachescope.cli.document import document
 from cachescope.cli.watch import watch_file
 from cachescope.cli.words import printable
-from cachescope.errors import CachescopeError
-from cachescope.model import LogReading
+from cachescope.errors import CachescopeError, TooLargeError
+from cachescope.formats.buildkit_record import FORMAT as RECORD
+from cachescope.formats.buildkit_record import SIZE_CAP
+from cachescope.model import Build, LogReading
 from cachescope.reading import read_builds
 
 __all__ = ["command", "document"]
@@ -66,12 +68,29 @@ def analyze_file(name: str, write: Writer) -> bool:
 def analyze_log(log: inputs.Log, name: str, write: Writer) -> bool:
     """Read one log and write what it says; False when it could not be read to its end."""
     try:
-        reading = read_builds(log.chunks)
+        head, chunks = inputs.peek(log.chunks, 1024)
+        if head[257:262] == b"ustar" and RECORD.claims(head):
+            for member, reading in read_record(chunks, name):
+                write(reading, name, " / ".join(part for part in (log.member, member) if part) or None)
+        else:
+            write(read_builds(chunks), name, log.member)
     except CachescopeError as error:
         complain(error)
         return False
-    write(reading, name, log.member)
     return True
+
+
+def read_record(chunks: Iterable[bytes], name: str) -> list[tuple[str | None, LogReading]]:
+    """Read an archive of build records: one reading per record, in the order of the archive."""
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) > SIZE_CAP:
+            raise TooLargeError(f"Cannot read {name}: a build record may have {SIZE_CAP // 1024**2} MiB.")
+    builds: dict[str | None, list[Build]] = {}
+    for member, build in RECORD.read_document(bytes(content)):
+        builds.setdefault(member, []).append(build)
+    return [(member, LogReading(wrapper=None, lines=0, builds=tuple(found))) for member, found in builds.items()]
 
 
 def complain(error: Exception) -> None:

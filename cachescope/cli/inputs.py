@@ -171,23 +171,25 @@ def unpack_zstd(name: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise UnreadableInputError(f"Cannot read {name}: the zstd file is cut short.")
 
 
+def peek(chunks: Iterable[bytes], count: int) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes of a log, at least so many where it has them, and all of its chunks."""
+    source = iter(chunks)
+    first: list[bytes] = []
+    while sum(map(len, first)) < count and (chunk := next(source, None)) is not None:
+        first.append(chunk)
+    return b"".join(first), itertools.chain(first, source)
+
+
 def decode(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Turn UTF-16, which PowerShell writes when it redirects a program's output, into UTF-8; hand the rest on."""
-    source = iter(chunks)
-    head = b""
-    for chunk in source:
-        head += chunk
-        if len(head) >= 2:
-            break
+    head, source = peek(chunks, 2)
     encoding = UTF_16.get(head[:2])
     if encoding is None:
-        yield head
         yield from source
         return
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    yield decoder.decode(head[2:]).encode()
     for chunk in source:
-        yield decoder.decode(chunk).encode()
+        yield decoder.decode(chunk).removeprefix("\ufeff").encode()
     yield decoder.decode(b"", final=True).encode()
 
 
