@@ -25,6 +25,7 @@ from cachescope.prefixes.base import Line
 
 MAX_STEPS = 50_000
 MAX_TEXT_BYTES = 24 * 1024 * 1024
+_WARNING_CAP = 20
 LIVE_BUILDS = 16
 """How many of the last builds may still turn out to go on, or to be the output of one that does."""
 
@@ -99,7 +100,6 @@ class _Step:
     line: int
     ordinal: int
     at: float | None
-    started_seconds: float | None = None
     cached: bool | None = None
     """None as long as the line below the headline is unknown."""
     ran: bool = False
@@ -127,7 +127,8 @@ class _OpenBuild:
     base_images: list[BaseImage] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     confirmed: bool = True
-    gap: bool = False
+    notes: list[str] = field(default_factory=list)
+    """What is missing from the log."""
     doubtful: "Headline | None" = None
     """A headline in sequence that may be output of the RUN before it."""
 
@@ -167,8 +168,12 @@ class _Context:
     warnings: list[str]
 
 
+Above = Callable[[int], Sequence[bytes]]
+"""Reads so many lines above one, blank ones left out, the nearest last."""
+
+
 class DockerBuilds:
-    """Collects the builds of one program's output. `before` is always the last lines above, blank ones left out."""
+    """Collects the builds of one program's output."""
 
     def __init__(self, log_format: str, strip: Callable[[bytes], Line]) -> None:
         self._format = log_format
@@ -186,7 +191,7 @@ class DockerBuilds:
     @property
     def awaits_line(self) -> bool:
         """The line below the last headline was not seen yet."""
-        return bool(self._live) and self._live[-1].last.cached is None
+        return bool(self._live) and self._live[-1].steps[-1].cached is None
 
     @property
     def is_inside(self) -> bool:
@@ -200,14 +205,27 @@ class DockerBuilds:
             self.output = b""
         self._context = _Context(context_bytes_of(size), line, at, warnings)
 
-    def headline(self, head: Headline, before: Sequence[bytes], service: str | None = None) -> bool:
+    def headline(self, head: Headline, above: Above, service: str | None = None) -> bool:
         """Take a headline if it can be one; tell whether it was."""
         keyword = keyword_of(head.text)
-        if keyword is None:
+        if keyword is None or self._is_full:
             return False
-        ends_step = bool(before) and self._ends_step(before[-1])
+        if self._live:
+            build = self._live[-1]
+            last = build.steps[-1]
+            # The builder was the last to speak: a cached step prints nothing of the user's, only RUN ever does.
+            if (
+                build.outcome is Outcome.INCOMPLETE
+                and head.number == last.number + 1
+                and head.total == last.total
+                and (last.cached or last.keyword != "RUN")
+            ):
+                self._add(build, head, keyword, above)
+                return True
+        nearest = above(1)
+        ends_step = bool(nearest) and self._ends_step(nearest[-1])
         return (
-            self._continue(head, keyword, before, ends_step)
+            self._continue(head, keyword, above, ends_step)
             or self._start(head, keyword, service)
             or self._continue_after_gap(head, keyword, ends_step)
             or self._start_in_the_middle(head, keyword, ends_step)
@@ -215,36 +233,37 @@ class DockerBuilds:
 
     def below_headline(self, line: bytes) -> None:
         """Take the first line below the last headline that is not blank."""
-        step = self._live[-1].last
+        step = self._live[-1].steps[-1]
         arrow = arrow_of(line)
         step.cached = arrow == b"Using cache" and step.keyword != "FROM"
         step.ran = arrow is not None and arrow.startswith(b"Running in ")
 
-    def success(self, image: bytes, place: Place, before: Sequence[bytes]) -> None:
+    def success(self, image: bytes, place: Place, above: Above) -> None:
         """Take `Successfully built <image>` if a build has come that far."""
+        before = above(4)
         line, ordinal, at = place
-        is_sure = any((arrow_of(above) or b" ").removeprefix(b"sha256:").startswith(image[:12]) for above in before)
+        is_sure = any((arrow_of(text) or b" ").removeprefix(b"sha256:").startswith(image[:12]) for text in before)
         for index in range(len(self._live) - 1, -1, -1):
             build = self._live[index]
             if is_sure and build.doubtful is not None and build.doubtful.number == build.doubtful.total:
-                self._add(build, build.doubtful, keyword_of(build.doubtful.text) or "", ())
+                self._add(build, build.doubtful, keyword_of(build.doubtful.text) or "", _nothing)
             last = build.last
             if last.total not in (None, last.number) or (build.outcome is Outcome.SUCCEEDED and not is_sure):
                 continue
             if not is_sure and (last.keyword == "RUN" or last.total is None):
                 continue
             del self._live[index + 1 :]
-            self._finish_step(build, ordinal, at, before)
+            self._finish_step(build, ordinal, at, above)
             build.outcome, build.error, build.confirmed = Outcome.SUCCEEDED, None, True
             build.image_id, build.ended_at, build.last_line = image.decode(), at, line
             if build.full_id is not None and build.full_id.removeprefix("sha256:").startswith(build.image_id):
                 build.image_id = build.full_id
             build.ordinal, build.tags = ordinal, []
             build.warnings = [text for text in build.warnings if not text.startswith("[Warning]")]
-            for above in before:
-                start = above.find(b"[Warning] ")
-                if start >= 0 and b"--->" not in above:
-                    build.warnings.append(above[start:].decode(errors="replace").rstrip())
+            for text in before:
+                start = text.find(b"[Warning] ")
+                if start >= 0 and b"--->" not in text:
+                    build.warnings.append(text[start:].decode(errors="replace").rstrip())
             self.output = b""
             return
 
@@ -297,7 +316,13 @@ class DockerBuilds:
 
     def warnings(self) -> list[str]:
         """Return what was cut or left out."""
-        return list(self._warnings)
+        open_builds = [build for build in self._live if build.confirmed]
+        notes = [note for build in open_builds for note in build.notes]
+        latest = open_builds[-1] if open_builds else None
+        is_open = latest is not None and latest.outcome is Outcome.INCOMPLETE
+        if latest is not None and is_open and self._error(sure_only=latest.last.keyword == "RUN") is None:
+            notes.append(f"The log ends before the build that begins at line {latest.line} does.")
+        return list(dict.fromkeys([*self._warnings, *notes]))[:_WARNING_CAP]
 
     def _in_run(self) -> bool:
         return (
@@ -313,7 +338,7 @@ class DockerBuilds:
             not arrow and bool(self._live) and self._live[-1].last.keyword == "FROM"
         )
 
-    def _continue(self, head: Headline, keyword: str, before: Sequence[bytes], ends_step: bool) -> bool:
+    def _continue(self, head: Headline, keyword: str, above: Above, ends_step: bool) -> bool:
         for index in range(len(self._live) - 1, -1, -1):
             build = self._live[index]
             last, is_newest = build.last, index == len(self._live) - 1
@@ -328,11 +353,11 @@ class DockerBuilds:
                 if not ends_step and not (is_newest and build.outcome is Outcome.INCOMPLETE):
                     continue
             elif ends_step and build.doubtful is not None and head.number == build.doubtful.number + 1:
-                self._add(build, build.doubtful, keyword_of(build.doubtful.text) or "", ())
+                self._add(build, build.doubtful, keyword_of(build.doubtful.text) or "", _nothing)
             else:
                 continue
             del self._live[index + 1 :]
-            self._add(build, head, keyword, before)
+            self._add(build, head, keyword, above)
             return True
         return False
 
@@ -348,8 +373,7 @@ class DockerBuilds:
             or head.number <= last.number
         ):
             return False
-        self._warn(f"Lines are missing between step {last.number} and step {head.number} of {head.total}.")
-        build.gap = True
+        build.notes.append(f"Lines are missing between step {last.number} and step {head.number} of {head.total}.")
         if last.cached is None:
             last.status = StepStatus.UNKNOWN
         else:
@@ -376,17 +400,21 @@ class DockerBuilds:
         self._begin(head, keyword, None)
         build = self._live[-1]
         build.started_at = None
-        build.gap = True
+        build.notes.append(
+            f"The log begins in the middle of the build at line {head.line}: steps before {head.number} are missing."
+        )
         build.confirmed = ends_step
-        self._warn(f"The log begins in the middle of a build: steps before {head.number} are missing.")
         return True
 
     def _begin(self, head: Headline, keyword: str, context: _Context | None) -> None:
         self._settle()
         if len(self._live) >= LIVE_BUILDS:
-            oldest = self._freeze(self._live.pop(0), is_newest=False)
-            if oldest is not None:
-                self._done.append(oldest)
+            oldest = self._live.pop(0)
+            frozen = self._freeze(oldest, is_newest=False)
+            if frozen is not None:
+                self._done.append(frozen)
+                for note in oldest.notes:
+                    self._warn(note)
         build = _OpenBuild([], head.line, head.line, head.ordinal, head.at)
         if context is not None:
             build.line, build.context_bytes, build.warnings = context.line, context.size, context.warnings
@@ -394,10 +422,10 @@ class DockerBuilds:
         self._live.append(build)
         self._append(build, head, keyword)
 
-    def _add(self, build: _OpenBuild, head: Headline, keyword: str, before: Sequence[bytes]) -> None:
+    def _add(self, build: _OpenBuild, head: Headline, keyword: str, above: Above) -> None:
         build.outcome, build.error, build.image_id, build.ended_at = Outcome.INCOMPLETE, None, None, None
         build.doubtful, build.confirmed = None, True
-        self._finish_step(build, head.ordinal, head.at, before)
+        self._finish_step(build, head.ordinal, head.at, above)
         self._append(build, head, keyword)
 
     def _append(self, build: _OpenBuild, head: Headline, keyword: str) -> None:
@@ -415,8 +443,6 @@ class DockerBuilds:
         if keyword == "FROM":
             stage = self._begin_stage(build, head.text)
         step = _Step(head.number, head.total, head.text, keyword, stage, head.line, head.ordinal, head.at)
-        if head.at is not None and build.started_at is not None:
-            step.started_seconds = round(max(0.0, head.at - build.started_at), 6)
         build.steps.append(step)
         build.last_line = head.line
         self.output = b""
@@ -431,23 +457,37 @@ class DockerBuilds:
             build.base_images.append(BaseImage(reference=match[1]))
         return match[2]
 
-    def _finish_step(self, build: _OpenBuild, ordinal: int, at: float | None, before: Sequence[bytes]) -> None:
+    def _finish_step(self, build: _OpenBuild, ordinal: int, at: float | None, above: Above) -> None:
         """End the last step where the next headline or the closing line stands."""
         step = build.last
-        own = 1
-        for line in before[-3:]:
-            if b"ntermediate container " in line:
-                own += 1
-            elif step.keyword in ("ADD", "COPY") and arrow_of(line) == b"Using cache":
-                step.cached = True
-            elif step.keyword == "FROM":
-                _note_base(build.base_images, step.text, line)
+        between = ordinal - step.ordinal - 1
+        own = 1 + (step.ran or bool(step.cached))
+        # The lines above matter only where more was printed than the arrows.
+        if between > own and not step.cached and step.keyword in ("RUN", "FROM", "ADD", "COPY"):
+            own += self._read_end(build, step, above(3))
+        elif between > own:
+            own = between
         step.cached = bool(step.cached)
         step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
         step.error = None
-        step.output_lines = max(0, ordinal - step.ordinal - 1 - own - (step.ran or step.cached))
-        if at is not None and step.at is not None:
-            step.duration = round(max(0.0, at - step.at), 6)
+        step.output_lines = between - own if between > own else 0
+        step.duration = _between(step.at, at)
+
+    @staticmethod
+    def _read_end(build: _OpenBuild, step: _Step, lines: Sequence[bytes]) -> int:
+        """Read the lines that end a step; return how many of them are the builder's, its image id left out."""
+        own = 0
+        for line in lines[-3:]:
+            if b"ntermediate container " in line:
+                own += 1
+            elif step.keyword in ("ADD", "COPY"):
+                step.cached = step.cached or arrow_of(line) == b"Using cache"
+            elif step.keyword == "FROM":
+                digest = _PULL_DIGEST.search(line)
+                if digest is not None and build.base_images:
+                    latest = build.base_images[-1]
+                    build.base_images[-1] = BaseImage(reference=latest.reference, digest=digest[1].decode())
+        return own
 
     def _fail(self, build: _OpenBuild, message: str, place: Place) -> None:
         step = build.last
@@ -456,8 +496,7 @@ class DockerBuilds:
         build.last_line = max(build.last_line, line)
         step.status, step.cached, step.error = StepStatus.FAILED, False, message
         step.output_lines = max(0, ordinal - step.ordinal - 1 - step.ran)
-        if at is not None and step.at is not None:
-            step.duration = round(max(0.0, at - step.at), 6)
+        step.duration = _between(step.at, at)
 
     def _settle(self) -> None:
         """Look for the failure of the newest build in what it printed last; another build begins."""
@@ -491,7 +530,7 @@ class DockerBuilds:
         return likely
 
     def _warn(self, text: str) -> None:
-        if len(self._warnings) < 20 and text not in self._warnings:
+        if len(self._warnings) < _WARNING_CAP and text not in self._warnings:
             self._warnings.append(text)
 
     def _freeze(self, build: _OpenBuild, is_newest: bool) -> FoundBuild | None:
@@ -509,14 +548,11 @@ class DockerBuilds:
         images: tuple[BuiltImage, ...] = ()
         if build.image_id is not None:
             images = (BuiltImage(id=build.image_id, tags=tuple(build.tags), target=build.target),)
-        duration = None
-        if ended_at is not None and build.started_at is not None:
-            duration = round(max(0.0, ended_at - build.started_at), 6)
-        steps = [_frozen_step(step, build.target) for step in build.steps[:-1]]
+        steps = [_frozen_step(step, build) for step in build.steps[:-1]]
         state = replace(last, status=status, cached=cached, error=error if status is StepStatus.FAILED else None)
-        if status is StepStatus.FAILED and state.duration is None and ended_at is not None and last.at is not None:
-            state.duration = round(max(0.0, ended_at - last.at), 6)
-        steps.append(_frozen_step(state, build.target))
+        if status is StepStatus.FAILED and state.duration is None:
+            state.duration = _between(last.at, ended_at)
+        steps.append(_frozen_step(state, build))
         return FoundBuild(
             Build(
                 builder="docker",
@@ -524,7 +560,7 @@ class DockerBuilds:
                 outcome=outcome,
                 error=error,
                 started_at=build.started_at,
-                duration_seconds=duration,
+                duration_seconds=_between(build.started_at, ended_at),
                 context_bytes=build.context_bytes,
                 images=images,
                 base_images=tuple(build.base_images),
@@ -537,7 +573,18 @@ class DockerBuilds:
         )
 
 
-def _frozen_step(step: _Step, target: str | None) -> Step:
+def _nothing(count: int) -> Sequence[bytes]:
+    return ()
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    """Return the seconds from one time to another; a CI's clock may be set back."""
+    if start is None or end is None:
+        return None
+    return round(end - start, 6) if end > start else 0.0
+
+
+def _frozen_step(step: _Step, build: _OpenBuild) -> Step:
     return Step(
         kind=StepKind.INSTRUCTION,
         text=step.text,
@@ -545,12 +592,12 @@ def _frozen_step(step: _Step, target: str | None) -> Step:
         cached=step.cached,
         cacheable=is_cacheable("docker", step.keyword),
         number=step.number,
-        target=target,
+        target=build.target,
         stage=step.stage,
         index=step.number,
         total=step.total,
         instruction=step.keyword,
-        started_seconds=step.started_seconds,
+        started_seconds=_between(build.started_at, step.at),
         duration_seconds=step.duration,
         error=step.error,
         output_lines=step.output_lines,

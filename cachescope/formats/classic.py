@@ -16,8 +16,10 @@
 Printed by github.com/moby/moby, builder/dockerfile, and github.com/docker/cli. Times come from the CI's stamps only.
 """
 
+import heapq
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from cachescope.formats._docker_builds import DockerBuilds, Headline, Place
 from cachescope.formats._neighbours import Neighbours, visible
@@ -35,11 +37,8 @@ _HEADLINE = re.compile(rb"Step (\d{1,5})(?:/(\d{1,5}))? ?: (.*)", re.DOTALL)
 _ARROWS = re.compile(rb"---> (?:Using cache|Running in [0-9a-f]{6}|[0-9a-f]{12}\b)")
 _BUILT = re.compile(rb"Successfully built ((?:sha256:)?[0-9a-f]{6,64})\s*")
 _TAGGED = re.compile(rb"Successfully tagged (\S{1,512})\s*")
+_CODE = re.compile(rb"\d{0,9}")
 _COMPOSE = re.compile(rb"Building ([A-Za-z0-9_.-]{1,255})\s*")
-
-
-_Marked = tuple[int, int, Line]
-"""Where a line begins and ends in its chunk, and what it says."""
 
 
 class _ClassicParser:
@@ -58,7 +57,7 @@ class _ClassicParser:
         ordinal, lines_between = self._ordinal, first_line - self._ordinal
         outside: list[tuple[int, int]] = []
         outside_from = -1 if builds.is_inside else 0
-        for start, end, line in _mark(chunk, self._strip):
+        for start, end, line in _marked(chunk, self._strip):
             ordinal += chunk.count(b"\n", position, start)
             position = start
             number = ordinal + lines_between
@@ -70,7 +69,7 @@ class _ClassicParser:
                 headline = _HEADLINE.fullmatch(text) if end < len(chunk) else None
                 if headline is None:
                     continue
-                if len(headline[1]) == 1 and headline[1] in b"01":
+                if headline[1] in (b"1", b"0"):
                     builds.printed(chunk[printed_from:start])
                     printed_from = start
                 if self._read_headline(headline, chunk, start, Place(number, ordinal, line.at)):
@@ -112,12 +111,12 @@ class _ClassicParser:
     def _read_headline(self, match: re.Match[bytes], chunk: bytes, start: int, place: Place) -> bool:
         text = match[3].rstrip().decode(errors="replace")
         total = None if match[2] is None else int(match[2])
-        above = self._neighbours.above(chunk, start, 3)
         service = None
-        if int(match[1]) <= 1:
-            building = [_COMPOSE.search(line) for line in above]
+        if match[1] in (b"1", b"0"):
+            building = [_COMPOSE.search(line) for line in self._neighbours.above(chunk, start, 3)]
             service = next((found[1].decode() for found in reversed(building) if found), None)
-        return self._builds.headline(Headline(int(match[1]), total, text, *place), above, service)
+        head = Headline(int(match[1]), total, text, *place)
+        return self._builds.headline(head, partial(self._neighbours.above, chunk, start), service)
 
     def _read_below(self, chunk: bytes, position: int) -> None:
         below = self._neighbours.below(chunk, position)
@@ -126,13 +125,13 @@ class _ClassicParser:
 
     def _read_success(self, text: bytes, chunk: bytes, start: int, place: Place) -> None:
         if built := _BUILT.fullmatch(text):
-            self._builds.success(built[1], place, self._neighbours.above(chunk, start, 4))
+            self._builds.success(built[1], place, partial(self._neighbours.above, chunk, start))
         elif tagged := _TAGGED.fullmatch(text):
             self._builds.tagged(tagged[1].decode(errors="replace"), place)
 
     def _read_failure(self, text: bytes, place: Place) -> None:
         begin = text.find(b"The command ")
-        end = re.compile(rb"\d{0,9}").match(text, text.rfind(_FAILED) + len(_FAILED))
+        end = _CODE.match(text, text.rfind(_FAILED) + len(_FAILED))
         if begin >= 0 and end is not None:
             message = text[begin : end.end()].decode(errors="replace")
             self._builds.failure(message[: 64 * 1024], place)
@@ -144,7 +143,7 @@ class _Classic:
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return how much of what the classic builder prints around a step is there."""
         has_headline = has_context = has_end = False
-        for _, _, line in _mark(head, prefix.strip):
+        for _, _, line in _marked(head, prefix.strip):
             text = visible(line.text)
             headline = _HEADLINE.fullmatch(text)
             if headline is not None:
@@ -163,26 +162,25 @@ class _Classic:
         return _ClassicParser(prefix)
 
 
-def _mark(chunk: bytes, strip: Callable[[bytes], Line]) -> list[_Marked]:
-    """Find the lines that hold one of the builder's words."""
-    positions = [match.start() for match in _EVENT.finditer(chunk)]
+def _marked(chunk: bytes, strip: Callable[[bytes], Line]) -> Iterator[tuple[int, int, Line]]:
+    """Yield begin, end and content of the lines that hold one of the builder's words."""
+    positions: Iterable[int] = (match.start() for match in _EVENT.finditer(chunk))
     at = chunk.find(_FAILED)
     if at >= 0:
+        failures = []
         while at >= 0:
-            positions.append(at)
+            failures.append(at)
             at = chunk.find(_FAILED, at + len(_FAILED))
-        positions.sort()
-    marked: list[_Marked] = []
-    read_to = -1
+        positions = heapq.merge(positions, failures)
+    end = -1
     for at in positions:
-        if at < read_to:
+        if at < end:
             continue  # another word on the same line
         start = chunk.rfind(b"\n", 0, at) + 1
-        read_to = chunk.find(b"\n", at)
-        if read_to < 0:
-            read_to = len(chunk)
-        marked.append((start, read_to, strip(chunk[start:read_to])))
-    return marked
+        end = chunk.find(b"\n", at)
+        if end < 0:
+            end = len(chunk)
+        yield start, end, strip(chunk[start:end])
 
 
 FORMAT = _Classic()

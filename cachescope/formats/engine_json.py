@@ -123,20 +123,23 @@ class _EngineParser:
         if headline is not None:
             total = None if headline[2] is None else int(headline[2])
             head = Headline(int(headline[1]), total, headline[3].rstrip(), *place)
-            if self._classic.headline(head, self._above):
+            if self._classic.headline(head, self._lines_above):
                 self._above.clear()
                 return
         line = text.encode(errors="replace")
         if self._classic.awaits_line:
             self._classic.below_headline(line)
         if built := _BUILT.fullmatch(text):
-            self._classic.success(built[1].encode(), place, self._above)
+            self._classic.success(built[1].encode(), place, self._lines_above)
         elif tagged := _TAGGED.fullmatch(text):
             self._read_tag(tagged[1], place)
         elif _IMAGE.fullmatch(text) and not self._classic.is_inside:
             image = BuiltImage(id=text)
             self._loose_build(Build(builder="docker", format="engine-json", outcome=Outcome.SUCCEEDED, images=(image,)))
         self._remember(line)
+
+    def _lines_above(self, count: int) -> list[bytes]:
+        return self._above[-count:]
 
     def _remember(self, line: bytes) -> None:
         self._above = [*self._above[-3:], line]
