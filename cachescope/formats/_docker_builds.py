@@ -194,6 +194,11 @@ class DockerBuilds:
         return bool(self._live) and self._live[-1].steps[-1].cached is None
 
     @property
+    def has_context(self) -> bool:
+        """A client has sent a build's context, and no step was told since."""
+        return self._context is not None
+
+    @property
     def is_inside(self) -> bool:
         """A step is at work: what is printed belongs to it."""
         return bool(self._live) and self._live[-1].outcome is Outcome.INCOMPLETE and not self._is_full
@@ -240,9 +245,12 @@ class DockerBuilds:
 
     def success(self, image: bytes, place: Place, above: Above) -> None:
         """Take `Successfully built <image>` if a build has come that far."""
-        before = above(4)
         line, ordinal, at = place
-        is_sure = any((arrow_of(text) or b" ").removeprefix(b"sha256:").startswith(image[:12]) for text in before)
+        before = above(1)
+        is_sure = _tells(before, image)
+        if not is_sure:
+            before = above(4)
+            is_sure = _tells(before, image)
         for index in range(len(self._live) - 1, -1, -1):
             build = self._live[index]
             if is_sure and build.doubtful is not None and build.doubtful.number == build.doubtful.total:
@@ -571,6 +579,12 @@ class DockerBuilds:
             build.line,
             build.last_line,
         )
+
+
+def _tells(lines: Sequence[bytes], image: bytes) -> bool:
+    """Tell whether one of the lines is the arrow with this image's id."""
+    short = image.removeprefix(b"sha256:")[:12]
+    return any((arrow_of(line) or b" ").removeprefix(b"sha256:").startswith(short) for line in lines)
 
 
 def _nothing(count: int) -> Sequence[bytes]:

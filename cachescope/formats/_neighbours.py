@@ -7,6 +7,8 @@ from cachescope.prefixes.base import Line
 
 ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?]{0,32}[A-Za-z]|\][^\x07\x1b\n]{0,2048}(?:\x07|\x1b\\))")
 _REACH = 4096
+_WORDS = tuple(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyz.'\")")
+"""How no wrapper's prefix ends."""
 
 
 def visible(text: bytes) -> bytes:
@@ -69,4 +71,6 @@ class Neighbours:
         return None
 
     def _is_blank(self, line: bytes) -> bool:
-        return not line or (self._mark not in line and not self._strip(line).text.strip())
+        if self._mark in line or line.endswith(_WORDS):
+            return False
+        return not line or not self._strip(line).text.strip()

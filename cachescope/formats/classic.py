@@ -81,11 +81,8 @@ class _ClassicParser:
             elif text.startswith(_CONTEXT):
                 builds.printed(chunk[printed_from:start])
                 printed_from = end
-                notices = [
-                    above.strip() for above in self._neighbours.above(chunk, start, 6) if b"DEPRECATED: " in above
-                ]
                 size = text[len(_CONTEXT) :].decode(errors="replace")
-                builds.context(size, number, line.at, [text.decode(errors="replace") for text in notices])
+                builds.context(size, number, line.at, self._notices(chunk, start))
             elif _FAILED in text:
                 self._read_failure(text, Place(number, ordinal, line.at))
             if outside_from >= 0 and builds.is_inside:
@@ -112,11 +109,18 @@ class _ClassicParser:
         text = match[3].rstrip().decode(errors="replace")
         total = None if match[2] is None else int(match[2])
         service = None
-        if match[1] in (b"1", b"0"):
+        if match[1] in (b"1", b"0") and not self._builds.has_context:
             building = [_COMPOSE.search(line) for line in self._neighbours.above(chunk, start, 3)]
             service = next((found[1].decode() for found in reversed(building) if found), None)
         head = Headline(int(match[1]), total, text, *place)
         return self._builds.headline(head, partial(self._neighbours.above, chunk, start), service)
+
+    def _notices(self, chunk: bytes, start: int) -> list[str]:
+        """Return what the client said about its own age above the line about the context."""
+        if chunk.rfind(b"DEPRECATED: ", max(0, start - 2000), start) < 0:
+            return []
+        lines = [self._strip(line).text.strip() for line in self._neighbours.above(chunk, start, 6)]
+        return [line.decode(errors="replace") for line in lines if line.startswith(b"DEPRECATED: ")]
 
     def _read_below(self, chunk: bytes, position: int) -> None:
         below = self._neighbours.below(chunk, position)
