@@ -31,6 +31,8 @@ class Child:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
+    is_needed_by_others: bool = False
+    """Ends only when all others have ended."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float = 0.0
@@ -98,7 +100,7 @@ class Supervisor:
             self._on_change(self.pids())
 
     def run(self) -> None:
-        """Watch over the children until `stopping` is set, then stop them, the last one started first."""
+        """Watch over the children until `stopping` is set, then stop them."""
         try:
             while not self.stopping.wait(0.2):
                 self.check()
@@ -106,23 +108,25 @@ class Supervisor:
             self.stop()
 
     def stop(self) -> None:
-        """Ask every child to end, the last one started first, and end by force what has not gone in time."""
+        """Ask every child to end, what others need last, and end by force what has not gone in time."""
         self.stopping.set()
+        for is_last in (False, True):
+            self._stop([child for child in self.children if child.is_needed_by_others is is_last])
+        self._on_change({})
+
+    def _stop(self, children: Sequence[Child]) -> None:
         deadline = time.monotonic() + GRACE_SECONDS
-        for child in reversed(self.children):
-            if child.process is None:
-                continue
-            # Only the leader is asked: a pool ends its workers in its own order.
-            with contextlib.suppress(ProcessLookupError):
-                child.process.terminate()
+        running = [(child, child.process) for child in children if child.process is not None]
+        for _, process in running:
+            process.terminate()  # only the leader: a pool ends its workers in its own order
+        for child, process in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.process.wait(max(0.1, deadline - time.monotonic()))
-            end_group(child.process.pid)
-            child.process.wait()
+                process.wait(max(0.1, deadline - time.monotonic()))
+            end_group(process.pid)
+            process.wait()
             child.process = None
             if child.reader is not None:
                 child.reader.join(timeout=1)  # its last words
-        self._on_change({})
 
     @contextlib.contextmanager
     def stopped_by_signals(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ from store.queries import accounts
 
 FIRST_PORT = 8000
 FIRST_TEAM = "My team"
+LATEST_SECONDS = 20
 LONGEST_SOCKET_PATH = 100
 """Bytes: the system takes 104 (macOS) to 108 (Linux)."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,9 +110,10 @@ def find_broker(folder: DataFolder, supervisor: Supervisor) -> Mapping[str, str]
                 "loglevel": "warning",
             }
             arguments = [word for key, value in options.items() for word in (f"--{key}", value)]
-            supervisor.start(Child("queue", [program, *arguments]))
+            supervisor.start(Child("queue", [program, *arguments], is_needed_by_others=True))
             supervisor.say(f"Queue: {program}, on a socket that only you can open.")
             return {"REDIS_URL": f"redis+socket://{path}"}
+    Path(os.environ["CACHESCOPE_WORKER_QUEUE_FOLDER"]).mkdir(mode=0o700, parents=True, exist_ok=True)
     supervisor.say(
         "Queue: files in the data folder, because neither valkey-server nor redis-server is on PATH and REDIS_URL is "
         "not set. Nothing is lost this way; many logs at once take longer."
@@ -153,23 +155,31 @@ def children(listener: socket.socket, workers: int) -> list[Child]:
 
 
 def announce(supervisor: Supervisor, listener: socket.socket, url: str, lines: list[str]) -> None:
-    """Print the address once the pages answer, and what a first start must say."""
+    """Print the address once everything is ready, and what a first start must say.
+
+    When something takes long or fails, the pages are still worth opening: they say what is missing.
+    """
     host, port = listener.getsockname()[:2]
+    address = ("127.0.0.1" if host == "0.0.0.0" else host, port)  # noqa: S104
+    late = time.monotonic() + LATEST_SECONDS
     while not supervisor.stopping.is_set():
-        connection = HTTPConnection("127.0.0.1" if host == "0.0.0.0" else host, port, timeout=5)  # noqa: S104
-        try:
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status == 200:
-                break
-        except (OSError, HTTPException):
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.05)
-    else:
-        return
-    for line in [f"Open {url}", *lines]:
-        supervisor.say(line)
+        if answers(address, "/readyz") or (time.monotonic() > late and answers(address, "/healthz")):
+            for line in [f"Open {url}", *lines]:
+                supervisor.say(line)
+            return
+        time.sleep(0.1)
+
+
+def answers(address: tuple[str, int], path: str) -> bool:
+    """Tell whether the pages answer a request with 200."""
+    connection = HTTPConnection(*address, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def first_lines(url: str, folder: DataFolder) -> list[str]:

@@ -86,7 +86,9 @@ def test_the_end_of_a_child_ends_what_it_left_behind(supervisor: Supervisor, out
     wait_for(lambda: supervisor.check() or not is_alive(left_behind))
 
 
-def test_stopping_ends_children_in_reverse_and_their_children_too(supervisor: Supervisor, output: io.StringIO) -> None:
+def test_stopping_ends_what_others_need_last_and_leaves_no_grandchild(
+    supervisor: Supervisor, output: io.StringIO
+) -> None:
     program = (
         "import signal, subprocess, sys, time\n"
         "helper = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
@@ -94,13 +96,15 @@ def test_stopping_ends_children_in_reverse_and_their_children_too(supervisor: Su
         "print(helper.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    for name in ("first", "second"):
-        supervisor.start(python(name, program))
+    for name in ("queue", "web"):
+        child = python(name, program)
+        child.is_needed_by_others = name == "queue"
+        supervisor.start(child)
         wait_for(lambda name=name: f"{name:<9} │" in output.getvalue())
     helpers = [int(line.split("│")[1]) for line in output.getvalue().splitlines()]
     supervisor.stop()
     goodbyes = [line.split()[0] for line in output.getvalue().splitlines() if "goodbye" in line]
-    assert goodbyes == ["second", "first"]
+    assert goodbyes == ["web", "queue"]
     assert not any(map(is_alive, helpers))
     assert supervisor.pids() == {}
 
