@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -67,7 +68,7 @@ def postgresql() -> Iterator[str]:
             _wait(server, lambda: (folder / ".s.PGSQL.5432").exists() and _is_ready(binaries, folder), folder / "log")
             yield f"postgresql://cachescope@/postgres?host={folder}"
         finally:
-            server.send_signal(2)  # SIGINT: end at once, without waiting for clients
+            server.send_signal(signal.SIGQUIT)  # end at once: nobody will read this data again
             server.wait(_PATIENCE_SECONDS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
