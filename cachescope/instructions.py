@@ -113,8 +113,8 @@ def split_place(place: str, targets: Collection[str]) -> tuple[str | None, str |
 
 def target_of(name: str) -> str | None:
     """Return the bake target or compose service that an internal step's name proves: `[web internal] load …`."""
-    bracketed = _BRACKETED.match(name)
-    if bracketed is None or _NUMBERED.match(name):
+    bracketed = _BRACKETED.match(name) if name.startswith("[") else None
+    if bracketed is None or bracketed[1][-1:].isdigit():
         return None
     words = [word for word in bracketed[1].split() if not is_platform(word)]
     if len(words) == 2 and words[1] in ("internal", "auth"):

@@ -18,9 +18,9 @@ from cachescope.model import (
 
 TEXT_CAP = 16 * 1024
 """Names and errors are kept up to here."""
-VERTEX_CAP = 5_000
+VERTEX_CAP = 10_000
 """Vertices kept of one build."""
-STEP_CAP = 30_000
+STEP_CAP = 20_000
 """Steps kept of one log: what a reading of a gigabyte may take in memory."""
 _NOTE_CAP = 200
 
@@ -130,7 +130,7 @@ class Solve:
 
     def add(self, key: object, vertex: Vertex) -> Vertex:
         """Take up a vertex; its name may prove a bake target."""
-        target = target_of(vertex.name)
+        target = None if vertex.name.startswith("[internal] ") else target_of(vertex.name)
         if target is not None:
             self._targets.add(target)
         if len(self.vertices) < VERTEX_CAP:

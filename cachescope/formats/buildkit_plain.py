@@ -44,7 +44,12 @@ _AROUND = (
     rb"| ?> \[| > |\{\r*$"
 )
 _OUTPUT = rb"(?:[0-9*]{1,9}\.[0-9*]{0,9} |sha256:[0-9a-f]{1,64} [0-9a-z]|extracting sha256:)"
-_EVENT = re.compile(rb"\n(?:" + _KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)|((?:" + _AROUND + rb")[^\n]*))", re.MULTILINE)
+_EVENT = re.compile(_KEY + rb"(?!" + _OUTPUT + rb")")
+_WORDS = re.compile(
+    rb"(?:^|\n)[^\n]{0,400}?(?:------|ERROR: |error: |failed to |executor failed|canceled|WARNING: No output|Check complete, "
+    rb"|##\[error\]buildx|Error: |Error response from |Building |> |\{\r*(?:\n|$))"
+)
+_WORD_LITERALS = (b"rror", b"ERROR", b"failed", b"canceled")
 _LINE = re.compile(_KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)|((?:" + _AROUND + rb").*)", re.DOTALL | re.MULTILINE)
 _BODY = re.compile(_KEY)
 _GLUED = re.compile(
@@ -68,6 +73,7 @@ _FIRST_NAMES = (
 _BEGINNINGS = (*_FIRST_NAMES, "[internal] load .dockerignore")
 _SIDE_BY_SIDE = 8
 """So many builds may run side by side in one log."""
+_LONG_GAP = 64 * 1024
 _GAP = 160
 """So many bytes outside of every block may be another builder's."""
 
@@ -140,13 +146,13 @@ class _Parser:
         self._active: list[_Build] = []
         self._done: list[FoundBuild] = []
         self._steps = 0
-        self._dropped = 0
         self._clipped = False
         self._service: tuple[bytes, int] | None = None
         self._bar = False
         """The line before was a bar: a ` > name:` below it begins a trailer that repeats output."""
         self._in_trailer = False
-        self._lines = 0
+        self._stopped = 0
+        """The line from which on nothing is kept any more."""
         self._last_output = b""
         self._open: _Build | None = None
         """The build whose block is open: the only one that further lines without a headline can belong to."""
@@ -157,48 +163,94 @@ class _Parser:
     # -- feeding ------------------------------------------------------------------------------------------------------
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
+        if self._stopped:
+            return []
         if not chunk.endswith(b"\n"):
             self._cut_line = first_line + chunk.count(b"\n")
-        if self._bare and len(self._active) < 2:
-            return self._feed_bare(chunk, first_line)
-        self._feed_lines(chunk, first_line)
-        return None
-
-    def _feed_bare(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
-        """Read lines without a wrapper: only those that are no output of a step are looked at."""
-        text = b"\n" + chunk
-        outside: list[tuple[int, int]] = []
-        line, position = first_line - 1, 0
-        count = text.count
-        for match in _EVENT.finditer(text):
-            start = match.start()
-            gap = count(b"\n", position, start)
-            line += gap
-            if gap:
-                if self._open is not None:
-                    self._take_output(text, position, start, gap)
-                elif start - position > _GAP:
-                    outside.append((position, start - 1))
-            line += 1
-            key, rest, around = match.group(1, 2, 3)
-            if key is not None:
-                self._event(key, rest, line)
-            else:
-                self._around(around, line)
-            position = match.end()
-            if len(self._active) > 1:
-                self._feed_lines(text[position + 1 :], line + 1)
-                return None
-        end = len(text)
-        gap = count(b"\n", position, end)
-        if self._open is not None:
-            self._take_output(text, position, end, gap)
-        elif end - position > _GAP:
-            outside.append((position, end - 1))
-        self._lines = max(self._lines, line + gap)
         if b"[output clipped, log limit" in chunk:
             self._clipped = True
+        outside: list[tuple[int, int]] = []
+        position, line = 0, first_line
+        while position < len(chunk) and not self._stopped:
+            if len(self._active) < 2:
+                position, line = self._scan(chunk, position, line, outside)
+            else:
+                outside.append((position, len(chunk)))
+                position, line = self._read_lines(chunk, position, line)
         return outside
+
+    def _scan(self, chunk: bytes, position: int, line: int, outside: list[tuple[int, int]]) -> tuple[int, int]:
+        """Read on where one build runs at most: only lines that are no output of a step are looked at.
+
+        Stops where a second build begins beside the first; returns where, and the number of that line.
+        """
+        count, find, rfind, strip = chunk.count, chunk.find, chunk.rfind, self._prefix.strip
+        bare = self._bare
+        for match in _EVENT.finditer(chunk, position):
+            hit = match.start()
+            if bare:
+                if hit and chunk[hit - 1] != 10:
+                    continue
+                start = hit
+            else:
+                start = rfind(b"\n", 0, hit) + 1
+            if start < position:
+                continue  # a second `#7 ` in a line that was read
+            end = find(b"\n", hit)
+            if end < 0:
+                end = len(chunk)
+            if bare:
+                key, rest = match[1], chunk[match.end() : end]
+            else:
+                stripped = strip(chunk[start:end])
+                event = None if stripped.continues else _LINE.match(stripped.text)
+                if event is None or event[1] is None:
+                    continue
+                if stripped.at is not None:
+                    self._at = stripped.at
+                key, rest = event[1], event[2]
+            if start > position:
+                line += self._between(chunk, position, start, line, outside)
+            self._event(key, rest, line)
+            position = end + 1
+            line += 1
+            if len(self._active) > 1 or self._stopped:
+                return position, line
+        end = len(chunk)
+        if end > position:
+            line += self._between(chunk, position, end, line, outside)
+        return end, line
+
+    def _between(self, chunk: bytes, start: int, end: int, line: int, outside: list[tuple[int, int]]) -> int:
+        """Read the lines between two events: output of the open block, or the client's words; return their number."""
+        lines = chunk.count(b"\n", start, end)
+        if self._open is not None:
+            self._take_output(chunk, start, end, lines)
+            gap = chunk[start:end] if end - start < _LONG_GAP else chunk[end - _LONG_GAP : end]
+            if not any(word in gap for word in _WORD_LITERALS):
+                return lines
+            first = line if end - start < _LONG_GAP else line + lines - gap.count(b"\n")
+            self._last_words(gap, first)
+        elif end - start > 2 and (self._active or end - start < _LONG_GAP):
+            if end - start > _GAP:
+                outside.append((start, end))
+            if _WORDS.search(chunk, start, end):
+                self._last_words(chunk[start:end], line)
+        else:
+            if end - start > _GAP:
+                outside.append((start, end))
+            if not self._active and b"Building " in (tail := chunk[max(start, end - 512) : end]):
+                self._last_words(tail, line + lines - tail.count(b"\n"))
+        return lines
+
+    def _last_words(self, text: bytes, number: int) -> None:
+        """Read the lines around blocks."""
+        for raw in text.split(b"\n"):
+            said = self._prefix.strip(raw)
+            match = _LINE.match(said.text)
+            if match is not None and match[3] is not None and not said.continues:
+                self._around(match[3], number)
+            number += 1
 
     def _take_output(self, text: bytes, start: int, end: int, lines: int) -> None:
         """Count the output of the open block, and keep its last line: a DONE may be glued to it."""
@@ -214,31 +266,25 @@ class _Parser:
         if tail:
             self._last_output = tail[tail.rfind(b"\n") + 1 :]
 
-    def _feed_lines(self, chunk: bytes, number: int) -> None:
-        """Read lines one by one: those of a wrapper, and those of builds that run side by side."""
-        strip, bare = self._prefix.strip, self._bare
-        for raw in chunk.split(b"\n"):
-            if b"#" not in raw and not bare and len(raw) > 4096:
-                number += 1
-                continue
-            if bare:
-                text, at, continues = raw, None, False
-            else:
-                line = strip(raw)
-                text, at, continues = line.text, line.at, line.continues
-            if at is not None:
-                self._at = at
-            match = None if continues else _LINE.match(text)
+    def _read_lines(self, chunk: bytes, position: int, number: int) -> tuple[int, int]:
+        """Read line by line while builds run side by side; return where that ends, and the number of that line."""
+        while position < len(chunk):
+            end = chunk.find(b"\n", position)
+            end = len(chunk) if end < 0 else end
+            line = self._prefix.strip(chunk[position:end])
+            if line.at is not None:
+                self._at = line.at
+            match = None if line.continues else _LINE.match(line.text)
             if match is None:
-                self._count_line(text)
+                self._count_line(line.text)
             elif match[1] is not None:
                 self._event(match[1], match[2], number)
             else:
                 self._around(match[3], number)
-            number += 1
-        self._lines = max(self._lines, number - 1)
-        if b"[output clipped, log limit" in chunk:
-            self._clipped = True
+            position, number = end + 1, number + 1
+            if len(self._active) < 2:
+                break
+        return position, number
 
     def _count_line(self, text: bytes) -> None:
         body = _BODY.match(text)
@@ -349,6 +395,9 @@ class _Parser:
         if build is None:
             if not is_sure:
                 return  # what follows `#7 ` in any other text begins no build
+            if self._steps > STEP_CAP:
+                self._stopped = line
+                return
             build = self._start(line)
             build.head_is_cut = key not in (b"1", b"2", b"3") and b"*" not in key
         self._unglue(build)
@@ -428,14 +477,14 @@ class _Parser:
             gap = seconds - max(0.0, build.clock)
             return -gap if gap >= 0 else gap - 1e9
         if rest == b"CACHED":
-            return -abs(build.clock)
+            return build.opened if build.clock == 0 else -1e9  # it follows its headline at once
         if rest.startswith(b"ERROR: "):
             command = decode(rest).partition("-c ")[2].partition('" did not')[0]
             return float(bool(command) and command in build.vertices[key].name)
         return 0.0
 
     def _start(self, line: int) -> _Build:
-        """Begin a build; those that rest are over."""
+        """Begin a build; those that have ended are put away."""
         service = self._service
         for build in self._active:
             self._unglue(build)
@@ -469,10 +518,7 @@ class _Parser:
             self._keep(build)
 
     def _keep(self, build: _Build) -> None:
-        if self._steps > STEP_CAP and len(self._done) > 0:
-            self._dropped += 1
-            self._steps -= len(build.vertices)
-        elif build.vertices or build.error is not None:
+        if build.vertices or build.error is not None:
             self._done.append(_found(build))
 
     def _unglue(self, build: _Build) -> None:
@@ -553,8 +599,8 @@ class _Parser:
         return list(self._warnings())
 
     def _warnings(self) -> Iterator[str]:
-        if self._dropped:
-            yield f"More than {STEP_CAP:,} steps: {self._dropped:,} later builds are not listed."
+        if self._stopped:
+            yield f"More than {STEP_CAP:,} steps: builds from line {self._stopped:,} on are not listed."
         if self._clipped:
             yield "The builder clipped the output of a step."
         for build in self._active:

@@ -12,6 +12,7 @@ import re
 from cachescope.prefixes.base import Line
 
 _MARK = re.compile(rb"(?:\x1b|\^\[)?_bk;t=(\d{1,15})(?:\x07|\^G)?")
+_FIRST_MARKS = re.compile(rb"^(?:\x1b|\^\[)?_bk;t=\d{1,15}", re.MULTILINE)
 _HEADINGS = re.compile(
     rb"^(?:~~~ |--- |\+\+\+ )(?::[a-z-]+: )?(?:Preparing working directory|Running (?:commands|script|global|agent))",
     re.MULTILINE,
@@ -23,7 +24,7 @@ class _Buildkite:
 
     def sniff(self, head: bytes) -> float:
         """Return 0.97 for the agent's stamps, 0.9 for its headings."""
-        if len(_MARK.findall(head[: 64 * 1024])) > 1:
+        if len(_FIRST_MARKS.findall(head[: 64 * 1024])) > 1:
             return 0.97
         return 0.9 if _HEADINGS.search(head) else 0.0
 

@@ -17,6 +17,7 @@ from cachescope.prefixes.base import Line, Unwrapper
 
 _LINE = re.compile(STAMP + rb" ?")
 _SHEBANG = re.compile(rb"#!/(?:usr/)?bin/(?:env )?(?:ba|z)?sh [^\n]{0,20}-[a-z]{0,4}o pipefail")
+_GREETING = re.compile(rb"(?:Build-agent version |CircleCI |Launch-agent version )[^\n]{0,200}")
 _JSON = re.compile(rb'\s{0,64}\[\s{0,64}\{[^{}]{0,4096}?"(?:message|type|time)"\s{0,8}:')
 _OBJECT_CAP = 8 * 1024 * 1024
 

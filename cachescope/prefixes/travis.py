@@ -12,6 +12,7 @@ import re
 from cachescope.prefixes.base import Line
 
 _MARK = re.compile(rb"travis_(?:fold:(?:start|end):[\w.-]{1,256}|time:(?:start|end):[\w:=,.@-]{1,512})\r?(?:\x1b\[0K)?")
+_FIRST_MARK = re.compile(rb"^travis_(?:fold:start:[\w.-]{1,256}|time:start:[\w:-]{1,512})(?:\r|\x1b\[0K)", re.MULTILINE)
 _RESETS = re.compile(rb"(?:\x1b\[0K|\x1b\[0m)+")
 
 
@@ -20,7 +21,7 @@ class _Travis:
 
     def sniff(self, head: bytes) -> float:
         """Return 0.97 where folds or timers stand."""
-        return 0.97 if _MARK.search(head) else 0.0
+        return 0.97 if _FIRST_MARK.search(head) else 0.0
 
     def strip(self, line: bytes) -> Line:
         """Take folds and timers off."""

@@ -1,0 +1,28 @@
+"""Makes large logs out of the real ones that the tests read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+FORMATS = Path(__file__).parent.parent / "tests" / "cachescope" / "formats"
+
+
+def pieces(log_format: str) -> list[bytes]:
+    """Return the bare logs of one format, each ending at a line end; those of CI wrappers and cut ones are left out."""
+    names = [path for path in sorted((FORMATS / log_format).glob("*.log")) if not path.stem.startswith(("in_", "cut_"))]
+    logs = [path.read_bytes() for path in names]
+    return [log if log.endswith(b"\n") else log + b"\n" for log in logs]
+
+
+def write_log(path: Path, log_format: str, size_bytes: int, between: bytes = b"") -> Path:
+    """Write logs of one format, one after another, until the file has the size; returns the path."""
+    with path.open("wb") as file:
+        for log in _forever(pieces(log_format)):
+            if file.tell() >= size_bytes:
+                return path
+            file.write(log + between)
+    return path
+
+
+def _forever(logs: list[bytes]) -> Iterator[bytes]:
+    while logs:
+        yield from logs
