@@ -102,7 +102,8 @@ class _Step:
     at: float | None
     cached: bool | None = None
     """None as long as the line below the headline is unknown."""
-    ran: bool = False
+    container: bytes = b""
+    """What `Running in` names; only the builder knows it before the step ends."""
     status: StepStatus = StepStatus.RUNNING
     duration: float | None = None
     error: str | None = None
@@ -129,6 +130,8 @@ class _OpenBuild:
     confirmed: bool = True
     notes: list[str] = field(default_factory=list)
     """What is missing from the log."""
+    removes: bool = False
+    """Containers are removed, and told, when a step ends: not so with `--rm=false`."""
     doubtful: "Headline | None" = None
     """A headline in sequence that may be output of the RUN before it."""
 
@@ -227,8 +230,10 @@ class DockerBuilds:
             ):
                 self._add(build, head, keyword, above)
                 return True
-        nearest = above(1)
-        ends_step = bool(nearest) and self._ends_step(nearest[-1])
+        lines = above(2)
+        if self._continue_where_removed(head, keyword, lines, above):
+            return True
+        ends_step = bool(lines) and self._ends_step(lines[-1])
         return (
             self._continue(head, keyword, above, ends_step)
             or self._start(head, keyword, service)
@@ -241,7 +246,8 @@ class DockerBuilds:
         step = self._live[-1].steps[-1]
         arrow = arrow_of(line)
         step.cached = arrow == b"Using cache" and step.keyword != "FROM"
-        step.ran = arrow is not None and arrow.startswith(b"Running in ")
+        if arrow is not None and arrow.startswith(b"Running in "):
+            step.container = arrow[11:75]
 
     def success(self, image: bytes, place: Place, above: Above) -> None:
         """Take `Successfully built <image>` if a build has come that far."""
@@ -256,6 +262,8 @@ class DockerBuilds:
             if is_sure and build.doubtful is not None and build.doubtful.number == build.doubtful.total:
                 self._add(build, build.doubtful, keyword_of(build.doubtful.text) or "", _nothing)
             last = build.last
+            if build.removes and last.keyword == "RUN" and last.container:
+                is_sure = is_sure and _removed_container(above(4)) == last.container
             if last.total not in (None, last.number) or (build.outcome is Outcome.SUCCEEDED and not is_sure):
                 continue
             if not is_sure and (last.keyword == "RUN" or last.total is None):
@@ -346,6 +354,25 @@ class DockerBuilds:
             not arrow and bool(self._live) and self._live[-1].last.keyword == "FROM"
         )
 
+    def _continue_where_removed(self, head: Headline, keyword: str, lines: Sequence[bytes], above: Above) -> bool:
+        """Go on below the step whose container was just removed; whatever came since was its output."""
+        removed = _removed_container(lines)
+        if not removed:
+            return False
+        for index in range(len(self._live) - 1, -1, -1):
+            build = self._live[index]
+            if build.last.total != head.total:
+                continue
+            for at in range(len(build.steps) - 1, max(-1, len(build.steps) - 200), -1):
+                step = build.steps[at]
+                if step.container == removed and step.number + 1 == head.number:
+                    del self._live[index + 1 :]
+                    del build.steps[at + 1 :]
+                    build.removes, build.tags = True, []
+                    self._add(build, head, keyword, above)
+                    return True
+        return False
+
     def _continue(self, head: Headline, keyword: str, above: Above, ends_step: bool) -> bool:
         for index in range(len(self._live) - 1, -1, -1):
             build = self._live[index]
@@ -355,7 +382,8 @@ class DockerBuilds:
             if head.number == last.number and head.ordinal == last.ordinal + 1 and head.text == last.text:
                 return True  # the same line twice
             if head.number == last.number + 1:
-                if not ends_step and last.keyword == "RUN" and is_newest and not last.cached:
+                speaks = last.keyword == "RUN" and not last.cached
+                if is_newest and speaks and (not ends_step or (build.removes and last.container)):
                     build.doubtful = head
                     return True
                 if not ends_step and not (is_newest and build.outcome is Outcome.INCOMPLETE):
@@ -469,7 +497,7 @@ class DockerBuilds:
         """End the last step where the next headline or the closing line stands."""
         step = build.last
         between = ordinal - step.ordinal - 1
-        own = 1 + (step.ran or bool(step.cached))
+        own = 1 + (bool(step.container) or bool(step.cached))
         # The lines above matter only where more was printed than the arrows.
         if between > own and not step.cached and step.keyword in ("RUN", "FROM", "ADD", "COPY"):
             own += self._read_end(build, step, above(3))
@@ -491,10 +519,7 @@ class DockerBuilds:
             elif step.keyword in ("ADD", "COPY"):
                 step.cached = step.cached or arrow_of(line) == b"Using cache"
             elif step.keyword == "FROM":
-                digest = _PULL_DIGEST.search(line)
-                if digest is not None and build.base_images:
-                    latest = build.base_images[-1]
-                    build.base_images[-1] = BaseImage(reference=latest.reference, digest=digest[1].decode())
+                _note_base(build.base_images, step.text, line)
         return own
 
     def _fail(self, build: _OpenBuild, message: str, place: Place) -> None:
@@ -503,7 +528,7 @@ class DockerBuilds:
         build.outcome, build.error, build.ended_at, build.confirmed = Outcome.FAILED, message, at, True
         build.last_line = max(build.last_line, line)
         step.status, step.cached, step.error = StepStatus.FAILED, False, message
-        step.output_lines = max(0, ordinal - step.ordinal - 1 - step.ran)
+        step.output_lines = max(0, ordinal - step.ordinal - 1 - bool(step.container))
         step.duration = _between(step.at, at)
 
     def _settle(self) -> None:
@@ -585,6 +610,15 @@ def _tells(lines: Sequence[bytes], image: bytes) -> bool:
     """Tell whether one of the lines is the arrow with this image's id."""
     short = image.removeprefix(b"sha256:")[:12]
     return any((arrow_of(line) or b" ").removeprefix(b"sha256:").startswith(short) for line in lines)
+
+
+def _removed_container(lines: Sequence[bytes]) -> bytes:
+    """Return the container that one of the lines says was removed, the nearest one's; empty where there is none."""
+    for line in reversed(lines):
+        at = line.rfind(b"ntermediate container ")
+        if at >= 0:
+            return visible(line[at + 22 :]).strip()
+    return b""
 
 
 def _nothing(count: int) -> Sequence[bytes]:
