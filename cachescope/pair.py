@@ -454,10 +454,10 @@ class Pair:
         stage = self._dockerfile_stage
         if stage is not None and len(found) > 1:
             # Several stages print no FROM of their own: the Dockerfile says which image is this one's.
-            named = [image for image in found if _is_same_image(image.reference, stage)]
+            named = [image for image in found if is_same_image(image.reference, stage)]
             found = named or found
         others = self.after.build.base_images
-        return found + [b for b in others if any(_is_same_image(b.reference, name) for name in self._images)]
+        return found + [b for b in others if any(is_same_image(b.reference, name) for name in self._images)]
 
     @property
     def _dockerfile_stage(self) -> str | None:
@@ -524,7 +524,7 @@ class Pair:
         dockerfile = self.after.dockerfile(self.step.target)
         bases = [stage.base for stage in dockerfile.stages] if dockerfile is not None else []
         return any(
-            "@sha256:" in base and _is_same_image(r, base.partition("@")[0]) for base in bases for r in references
+            "@sha256:" in base and is_same_image(r, base.partition("@")[0]) for base in bases for r in references
         )
 
     @cached_property
@@ -573,6 +573,18 @@ class Pair:
         return False
 
     @cached_property
+    def arguments_printed_below(self) -> frozenset[str]:
+        """The ARGs that lower lines of its stage name, lines that are the same but printed otherwise than before."""
+        if not self.dockerfile_is_same or not self.is_buildkit:
+            return frozenset()
+        found: set[str] = set()
+        for position in self.after.chain_positions(self.after.lineage.chains[self.position]):
+            below = Pair(self.background, position)
+            if below.counterpart is not None and not below.has_same_text and below.instruction is not None:
+                found |= set(variables(below.instruction.text)) & below.scope.declared
+        return frozenset(found)
+
+    @cached_property
     def may_be_named_unignored(self) -> bool:
         """Whether it reads changed files unless a `.dockerignore` that is not known keeps them out."""
         changed = self.background.evidence.changed_files
@@ -596,7 +608,7 @@ def _image_of(step: Step) -> BaseImage:
     return BaseImage(reference=reference, digest=digest or None, platform=platform)
 
 
-def _is_same_image(printed: str, written: str) -> bool:
+def is_same_image(printed: str, written: str) -> bool:
     """Tell whether `docker.io/library/node:20` as printed is `node:20` as written."""
     written = written.partition("@")[0]
     if ":" not in written.rpartition("/")[2]:

@@ -77,6 +77,9 @@ def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None
             return Verdict(weight=Weight.CERTAIN, evidence=evidence, expected=False)
     if instruction.keyword != "RUN" or not pair.has_same_text:
         return None
+    if printed := sorted(pair.arguments_printed_below & declared):
+        evidence = (f"A line below it is the same, but is printed with another value for {', '.join(printed)}.",)
+        return Verdict(weight=Weight.CERTAIN, evidence=evidence, expected=False)
     names = ", ".join(sorted(declared))
     return Verdict(
         weight=Weight.POSSIBLE,
