@@ -132,6 +132,8 @@ def duration(seconds: float | None) -> str:
         return MINUS + duration(-seconds)
     if seconds == 0:
         return f"0{NBSP}s"
+    if seconds < 0.05:
+        return f"<0.1{NBSP}s"
     if seconds < 9.95:
         return f"{seconds:.1f}{NBSP}s"
     whole = round(seconds)

@@ -126,7 +126,9 @@ def _end_to_end(steps: Sequence[TimelineStep]) -> list[tuple[TimelineStep, float
 
 def _pack(placed: Sequence[tuple[TimelineStep, float]], span: float, lane: Lane) -> int:
     """Put the bars of a lane into rows so that neither bars nor labels touch; return the number of rows."""
-    free_from: list[float] = []
+    # A row of its own for the hits, where there are any.
+    free_from: list[float] = [101.0] if any(step.state.name == "hit" for step, _ in placed) else []
+    ticks_end = 0.0
     for step, start in placed:
         x = min(start / span * 100, 100 - _TICK_PERCENT)
         seconds = step.duration_seconds or 0.0
@@ -137,12 +139,19 @@ def _pack(placed: Sequence[tuple[TimelineStep, float]], span: float, lane: Lane)
         after = x + width + 0.5
         if after + label_width <= 100:
             label_x, anchor, left, right = after, "start", x, after + label_width
-        else:
+        elif x - 0.6 - label_width >= 0:
             label_x, anchor, left, right = x - 0.6, "end", x - 0.6 - label_width, x + width
-        row = next((number for number, end in enumerate(free_from) if end <= left), len(free_from))
+        else:
+            label_x, anchor, left, right = x + 0.6, "start", x, max(x + width, x + 0.6 + label_width)
+        if is_tick:
+            # Hits begin together: side by side in the first row each can still be hovered.
+            x = label_x = left = max(x, min(ticks_end, 100 - _TICK_PERCENT))
+            right = x + width
+            ticks_end = right + 0.25
+        row = 0 if is_tick else next((number for number, end in enumerate(free_from) if end <= left), len(free_from))
         if row == len(free_from):
             free_from.append(0.0)
-        free_from[row] = right + 0.2
+        free_from[row] = max(free_from[row], right + 0.2)
         lane.bars.append(
             Bar(
                 step=step,

@@ -1,7 +1,8 @@
 """What the charts over time share: the select of daily sums, days as text, the spread of single builds."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, select
 
@@ -40,6 +41,27 @@ def within(table: Daily, scope: Scope) -> list[ColumnElement[bool]]:
 def day_texts(days: "DataFrame") -> list[str]:
     """The days of a frame as plotly reads them."""
     return [f"{day:%Y-%m-%d}" for day in days["day"]]
+
+
+def band(x: Sequence[str], low: Sequence[float | None], high: Sequence[float | None]) -> dict[str, Any]:
+    """The area between two lines, left open where either is not known."""
+    xs: list[str | None] = []
+    ys: list[float | None] = []
+    for known, run in groupby(zip(x, low, high, strict=True), key=lambda at: at[1] is not None and at[2] is not None):
+        if known:
+            there = list(run)
+            xs += [*(at[0] for at in there), *(at[0] for at in reversed(there)), None]
+            ys += [*(at[1] for at in there), *(at[2] for at in reversed(there)), None]
+    return {
+        "x": xs,
+        "y": ys,
+        "mode": "lines",
+        "line": {"width": 0},
+        "fill": "toself",
+        "fillcolor": "token:accent/0.12",
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
 
 
 def spread(

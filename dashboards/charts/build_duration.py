@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards import theme
 from dashboards.charts._axes import log_time_axis
-from dashboards.charts._daily import DAYS_OF_SPREAD, day_texts, select_days, spread
+from dashboards.charts._daily import DAYS_OF_SPREAD, band, day_texts, select_days, spread
 from dashboards.charts.base import Scope, Statement, Table
 from dashboards.frames import by_day, number, points
 from store.queries.histograms import duration_quantile
@@ -38,11 +38,9 @@ class BuildDurationChart:
         median, p90 = points(days["median"]), points(days["p90"])
         means = points(days["mean"])
         known = [value for value in (*means, *median, *p90) if value] or [1.0]
-        band = {"x": x, "hoverinfo": "skip", "mode": "lines", "line": {"width": 0}, "showlegend": False}
         return {
             "data": [
-                {**band, "y": median},
-                {**band, "y": p90, "fill": "tonexty", "fillcolor": "token:accent/0.12"},
+                band(x, median, p90),
                 {
                     "name": "mean of the day",
                     "x": x,

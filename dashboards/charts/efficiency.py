@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachescope import metrics
 from dashboards import theme
-from dashboards.charts._daily import DAYS_OF_SPREAD, day_texts, select_days, spread
+from dashboards.charts._daily import DAYS_OF_SPREAD, band, day_texts, select_days, spread
 from dashboards.charts.base import Scope, Statement, Table
 from dashboards.frames import by_day, column, number, points
 from store.queries.histograms import rate_quantile
@@ -44,11 +44,9 @@ class EfficiencyChart:
         x = day_texts(days)
         median, p10 = points(days["median"]), points(days["p10"])
         counted = [[int(builds), int(hits), int(hits + misses)] for builds, hits, misses in _counts(days)]
-        band = {"x": x, "hoverinfo": "skip", "mode": "lines", "line": {"width": 0}, "showlegend": False}
         return {
             "data": [
-                {**band, "y": p10},
-                {**band, "y": median, "fill": "tonexty", "fillcolor": "token:accent/0.12"},
+                band(x, p10, median),
                 {
                     "name": "efficiency",
                     "x": x,

@@ -111,12 +111,13 @@ class HeatmapChart:
             ],
             "layout": {
                 "hovermode": "closest",
-                "height": 60 + 18 * max(len(instructions), 4),
+                # The page gives room for sixteen; more make the figure taller.
+                **({"height": 60 + 17 * len(instructions)} if len(instructions) > 16 else {}),
                 "xaxis": {"showticklabels": False, "range": [-0.5, max(len(builds), 20) - 0.5]},
                 "yaxis": {
                     "tickvals": y,
                     "ticktext": [theme.cut_middle(_name(row), 34) for row in instructions],
-                    "autorange": "reversed",
+                    "range": [max(len(instructions), 8) - 0.5, -0.5],
                     "showgrid": False,
                 },
             },

@@ -92,6 +92,7 @@ class LastBuildsChart:
                     "name": word,
                     "x": [place for place, _ in of_kind],
                     "y": [_height(build, longest) for _, build in of_kind],
+                    "width": 0.8,
                     "customdata": [f"/builds/{build['id']}" for _, build in of_kind],
                     "text": [_label(build) for _, build in of_kind],
                     "textposition": "none",
@@ -107,7 +108,6 @@ class LastBuildsChart:
             "layout": {
                 "hovermode": "closest",
                 "barmode": "overlay",
-                "bargap": 0.25,
                 "xaxis": {"showticklabels": False, "range": [-0.6, max(len(builds), 20) - 0.4]},
                 "yaxis": time_axis(longest),
             },

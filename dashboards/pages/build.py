@@ -187,6 +187,8 @@ def _shown_breaks(breaks: Sequence[Break], steps: Sequence[Step], texts: Sequenc
 
 def _timeline(build: Build, rows: Sequence[Any], breaks: Sequence[Break], critical: set[int]) -> Timeline | None:
     expected = {b.position: b.expected for b in breaks}
+    # Outlines around what is too short to be seen would say nothing.
+    least = max((step.duration_seconds or 0.0 for step, _ in rows), default=0.0) * 0.02
     return timeline(
         (
             TimelineStep(
@@ -198,7 +200,7 @@ def _timeline(build: Build, rows: Sequence[Any], breaks: Sequence[Break], critic
                 duration_seconds=step.duration_seconds,
                 reference_seconds=step.reference_seconds,
                 break_position=step.break_position,
-                is_critical=step.position in critical and step.cached is False,
+                is_critical=step.position in critical and (step.duration_seconds or 0.0) >= least,
             )
             for step, text in rows
             if step.duration_seconds is not None or (step.started_seconds is not None and step.cached)
@@ -214,6 +216,9 @@ def _lane(step: Step) -> str:
 
 
 def _shown_steps(rows: Sequence[Any], breaks: Sequence[Break], log_url: str | None) -> list[ShownStep]:
+    if any(step.started_seconds is not None for step, _ in rows):
+        # Structured logs announce steps in no order that a reader would know: as they began, then as they are numbered.
+        rows = sorted(rows, key=lambda row: _order(row[0]))
     by_position = {b.position: b for b in breaks}
     texts = {step.position: text for step, text in rows}
     shown = []
@@ -237,6 +242,11 @@ def _shown_steps(rows: Sequence[Any], breaks: Sequence[Break], log_url: str | No
             )
         )
     return shown
+
+
+def _order(step: Step) -> tuple[float, str, str, int, int]:
+    began = step.started_seconds if step.started_seconds is not None else float("inf")
+    return began, step.target or "", step.stage or "", step.idx or 0, step.position
 
 
 def _why(found: Break) -> str:

@@ -16,6 +16,7 @@ from store.queries import builds as build_rows
 router = APIRouter(include_in_schema=False)
 
 PAGE = 50
+MOST = 200
 STATES = {
     "new": states.State("canceled", "waiting", help="It waits for a worker."),
     "working": states.State("running", "being read", help="A worker reads it."),
@@ -26,10 +27,12 @@ STATES = {
 
 
 @router.get("/teams/{slug}/deliveries", response_class=HTMLResponse)
-def list_deliveries(page: PageDep, team: TeamDep, state: str = Query("", max_length=20)) -> Response:
+def list_deliveries(
+    page: PageDep, team: TeamDep, state: str = Query("", max_length=20), limit: int = Query(PAGE, ge=1, le=MOST)
+) -> Response:
     """List the latest deliveries of a team."""
     chosen = state if state in STATES else None
-    found = deliveries.list_deliveries(page.session, page.viewer, team, state=chosen, limit=PAGE)
+    found = deliveries.list_deliveries(page.session, page.viewer, team, state=chosen, limit=limit)
     path = page.request.url.path
     choices = [("All", path, chosen is None)]
     choices += [
@@ -45,8 +48,7 @@ def list_deliveries(page: PageDep, team: TeamDep, state: str = Query("", max_len
         states=choices,
         deliveries=[_row(page, delivery) for delivery in found],
         nothing=f"No delivery is {STATES[chosen].word}." if chosen else "Nothing has been sent yet.",
-        newest_url=None,
-        older_url=None,
+        more_url=path + query({"state": chosen, "limit": MOST}) if len(found) == limit < MOST else None,
     )
 
 

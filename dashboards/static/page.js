@@ -50,6 +50,7 @@ function axes(layout) {
 async function draw(plot) {
   const figure = figures.get(plot);
   if (!figure || !window.Plotly) return;
+  if (figure.layout.height) plot.style.height = `${figure.layout.height}px`;
   const layout = merged(merged({ ...template, ...axes(figure.layout) }, figure.layout), { autosize: true });
   await window.Plotly.react(plot, coloured(figure.data), coloured(layout), {
     displayModeBar: false, responsive: true, showTips: false, doubleClick: false,
