@@ -126,6 +126,8 @@ class _OpenBuild:
     full_id: str | None = None
     tags: list[str] = field(default_factory=list)
     base_images: list[BaseImage] = field(default_factory=list)
+    is_base_new: bool = False
+    """The last FROM named the last of the base images for the first time."""
     warnings: list[str] = field(default_factory=list)
     confirmed: bool = True
     notes: list[str] = field(default_factory=list)
@@ -138,6 +140,12 @@ class _OpenBuild:
     @property
     def last(self) -> _Step:
         return self.steps[-1]
+
+    def note_base(self, *, digest: str | None = None, image: str | None = None) -> None:
+        """Keep what the lines below a FROM say about the image it names."""
+        if self.is_base_new:
+            base = self.base_images[-1]
+            self.base_images[-1] = replace(base, digest=digest or base.digest, id=image or base.id)
 
 
 class Place(NamedTuple):
@@ -243,11 +251,14 @@ class DockerBuilds:
 
     def below_headline(self, line: bytes) -> None:
         """Take the first line below the last headline that is not blank."""
-        step = self._live[-1].steps[-1]
+        build = self._live[-1]
+        step = build.steps[-1]
         arrow = arrow_of(line)
         step.cached = arrow == b"Using cache" and step.keyword != "FROM"
         if arrow is not None and arrow.startswith(b"Running in "):
             step.container = arrow[11:75]
+        elif arrow and step.keyword == "FROM" and _IMAGE_ID.fullmatch(arrow):
+            build.note_base(image=arrow.decode())
 
     def success(self, image: bytes, place: Place, above: Above) -> None:
         """Take `Successfully built <image>` if a build has come that far."""
@@ -485,12 +496,14 @@ class DockerBuilds:
 
     def _begin_stage(self, build: _OpenBuild, text: str) -> str | None:
         match = _AS.fullmatch(text)
+        build.is_base_new = False
         if match is None:
             return None
         earlier = {step.stage for step in build.steps}
         known = {image.reference for image in build.base_images}
         if match[1] not in earlier and match[1] not in known and match[1] != "scratch":
             build.base_images.append(BaseImage(reference=match[1]))
+            build.is_base_new = True
         return match[2]
 
     def _finish_step(self, build: _OpenBuild, ordinal: int, at: float | None, above: Above) -> None:

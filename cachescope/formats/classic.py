@@ -117,8 +117,6 @@ class _ClassicParser:
 
     def _notices(self, chunk: bytes, start: int) -> list[str]:
         """Return what the client said about its own age above the line about the context."""
-        if chunk.rfind(b"DEPRECATED: ", max(0, start - 2000), start) < 0:
-            return []
         lines = [self._strip(line).text.strip() for line in self._neighbours.above(chunk, start, 6)]
         return [line.decode(errors="replace") for line in lines if line.startswith(b"DEPRECATED: ")]
 
