@@ -514,6 +514,8 @@ class DockerBuilds:
         # The lines above matter only where more was printed than the arrows.
         if between > own and not step.cached and step.keyword in ("RUN", "FROM", "ADD", "COPY"):
             own += self._read_end(build, step, above(3))
+        elif step.keyword == "FROM" and between == own:
+            self._read_end(build, step, above(1))
         elif between > own:
             own = between
         step.cached = bool(step.cached)
