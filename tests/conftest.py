@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.orm import Session
 
+from service.app import create_app
 from store import migrations
-from store.database import make_engine, make_session
-from tests import servers
+from store.database import get_engine, make_engine, make_session
+from tests import servers, serving
 
 DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
@@ -115,6 +117,30 @@ def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]
         with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as opened:
             yield opened
         outer.rollback()
+
+
+@pytest.fixture
+def home(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The settings of a server of this test alone: its database, its logs, its queue of files; yields its folder."""
+    folder = tmp_path / "home"
+    for name in ("REDIS_URL", "CACHESCOPE_LOGS_URL", "CACHESCOPE_WEB_PUBLIC_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CACHESCOPE_DATA", str(folder))
+    monkeypatch.setenv("CACHESCOPE_DATABASE_URL", database_url)
+    monkeypatch.setenv("CACHESCOPE_SECRET_KEY", "a key for tests alone, 32 characters or more")
+    monkeypatch.setenv("CACHESCOPE_WORKER_QUEUE_FOLDER", str(folder / "queue"))
+    serving.forget_settings()
+    yield folder
+    get_engine().dispose()
+    monkeypatch.undo()
+    serving.forget_settings()
+
+
+@pytest.fixture
+def client(home: Path) -> Iterator[httpx.Client]:
+    """A client of the web application, which runs on loopback with the settings of `home`."""
+    with serving.serve(create_app()) as url, httpx.Client(base_url=url, timeout=60) as opened:
+        yield opened
 
 
 @contextmanager

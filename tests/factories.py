@@ -34,7 +34,7 @@ def make_delivery(session: Session, repository: Repository, **values: Any) -> De
         "received_at": MORNING,
     }
     deliveries.insert(session, given | values)
-    return session.get_one(Delivery, delivery_id)
+    return session.get_one(Delivery, values.get("id", delivery_id))
 
 
 def make_step(text: str = "RUN make", **values: Any) -> Step:

@@ -37,7 +37,6 @@ def broker(settings: WorkerSettings) -> dict[str, Any]:
             },
         }
     folder = settings.queue_folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     return {
         "broker_url": "filesystem://localhost",
         "broker_transport": "workers.file_queue:Transport",

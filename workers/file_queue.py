@@ -15,6 +15,9 @@ from typing import Any
 import orjson
 from kombu.transport import filesystem
 
+LONGEST = 500
+"""More hints than this tell the workers nothing new, and every look into the folder would cost more."""
+
 
 class Channel(filesystem.Channel):
     """Messages as files `<time>_<id>.<queue>.msg` in one folder, oldest first."""
@@ -28,6 +31,7 @@ class Channel(filesystem.Channel):
 
     def _put(self, queue: Any, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]  # kombu names it thus
         folder = Path(self.data_folder_out)
+        folder.mkdir(parents=True, exist_ok=True)  # it may be deleted at any time
         name = f"{time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
         draft = folder / f".{name}"
         draft.write_bytes(orjson.dumps(payload))
@@ -36,7 +40,15 @@ class Channel(filesystem.Channel):
     def _get(self, queue: Any, timeout: Any = None) -> Any:
         folder = Path(self.data_folder_in)
         suffix = f".{queue}.msg"
-        for name in sorted(n for n in os.listdir(folder) if n.endswith(suffix) and not n.startswith(".")):  # noqa: PTH208 - names only, a Path each costs more than the rest
+        try:
+            # Names only: a Path for each would cost more than all the rest.
+            names = os.listdir(folder)  # noqa: PTH208
+        except FileNotFoundError:
+            raise Empty from None
+        waiting = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+        for name in waiting[LONGEST:]:
+            (folder / name).unlink(missing_ok=True)
+        for name in waiting[:LONGEST]:
             taken = folder / f".{name}.taken"
             try:
                 (folder / name).rename(taken)

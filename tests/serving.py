@@ -1,0 +1,146 @@
+"""Servers of our own for tests: the web application in a thread, or all processes of an installation."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+import service.settings
+import store.database
+import store.settings
+import workers.app
+import workers.settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_SECONDS = 60.0
+
+
+@contextmanager
+def serve(app: FastAPI) -> Iterator[str]:
+    """Serve an application on loopback, in a thread of this process; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for(lambda: server.started, "the application to start")
+        yield "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_SECONDS)
+
+
+def forget_settings() -> None:
+    """Let this process read its settings from the environment again, and point its queue to where they say."""
+    for remembered in (store.settings.get_settings, service.settings.get_settings, workers.settings.get_settings):
+        remembered.cache_clear()
+    store.database.get_engine.cache_clear()
+    workers.app.app.conf.update(workers.app.broker(workers.settings.get_settings()))
+    workers.app.app._after_fork()  # what a new process does: it opens its own connections
+
+
+def wait_for(is_there: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """Wait until a function returns something true, and return it; fails when that takes too long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := is_there():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"Waited {seconds:.0f} s for {what}.")
+
+
+@dataclass
+class Installation:
+    """Web, worker and scheduler as processes of their own, each of which can be killed and started again."""
+
+    folder: Path
+    database_url: str
+    port: int
+    redis_url: str | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where the web process answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of every process."""
+        given = {name: value for name, value in os.environ.items() if not name.startswith("CACHESCOPE_")}
+        given.pop("REDIS_URL", None)
+        return given | {
+            "CACHESCOPE_DATA": str(self.folder),
+            "CACHESCOPE_DATABASE_URL": self.database_url,
+            "CACHESCOPE_SECRET_KEY": "a key for tests alone, 32 characters or more",
+            "CACHESCOPE_WORKER_QUEUE_FOLDER": str(self.folder / "queue"),
+            **({"REDIS_URL": self.redis_url} if self.redis_url else {}),
+            **self.settings,
+        }
+
+    def commands(self) -> dict[str, list[str]]:
+        """How each process is started."""
+        python = sys.executable
+        return {
+            "web": [python, "-m", "uvicorn", "asgi:app", "--port", str(self.port), "--no-access-log"],
+            "worker": [python, "-m", "celery", "-A", "workers.app", "worker", "--concurrency", "2"]
+            + ["--without-gossip", "--without-mingle", "--without-heartbeat"],
+            "scheduler": [python, "-m", "workers.schedule"],
+        }
+
+    def start(self, *names: str) -> None:
+        """Start some processes, or all of them."""
+        for name in names or self.commands():
+            with (self.folder / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    self.commands()[name],
+                    cwd=ROOT,
+                    env=self.environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+
+    def kill(self, name: str) -> None:
+        """End a process and its children in the middle of whatever they do."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE_SECONDS)
+
+    def stop(self) -> None:
+        """End all processes."""
+        for name in list(self.processes):
+            self.kill(name)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the web process answers and sees a worker and a scheduler."""
+        wait_for(lambda: _status(f"{self.url}/readyz") == 200, f"{self.url}/readyz; see the logs in {self.folder}")
+
+
+@contextmanager
+def installed(installation: Installation) -> Iterator[Installation]:
+    """Run all processes while the block runs."""
+    installation.start()
+    try:
+        installation.wait_until_ready()
+        yield installation
+    finally:
+        installation.stop()
+
+
+def _status(url: str) -> int:
+    try:
+        return httpx.get(url, timeout=5).status_code
+    except httpx.HTTPError:
+        return 0
