@@ -15,7 +15,8 @@ from store import migrations
 from store.database import get_engine, reading, transaction
 from store.models.accounts import Team
 from store.models.repositories import Repository
-from store.queries import accounts, deliveries, repositories
+from store.queries import accounts, deliveries, heartbeats, repositories
+from workers.heartbeats import SILENT_AFTER_SECONDS
 from workers.pipeline import reader_version
 
 command = typer.Typer(
@@ -80,6 +81,20 @@ def retry(team: TeamOption = "", repository: RepositoryOption = "") -> None:
     """Let the workers try all failed deliveries again."""
     count = _requeue(team, repository, ("failed",))
     typer.echo(f"{count} failed {'delivery waits' if count == 1 else 'deliveries wait'} to be tried again.")
+
+
+@command.command()
+def alive(kind: Annotated[str, typer.Argument(help="worker or scheduler.")]) -> None:
+    """Tell whether a worker or the scheduler has given a sign of life lately; for health checks of containers."""
+    with reading() as session:
+        seen = heartbeats.last_seen(session).get(kind)
+    silent = (datetime.now(UTC) - seen).total_seconds() if seen else None
+    if silent is None or silent > SILENT_AFTER_SECONDS:
+        typer.echo(
+            f"No {kind} has given a sign of life." if silent is None else f"The {kind} is silent for {silent:.0f} s."
+        )
+        raise typer.Exit(1)
+    typer.echo(f"The {kind} lives.")
 
 
 def _requeue(team: str, repository: str, states: tuple[str, ...], *, not_read_with: str | None = None) -> int:

@@ -195,6 +195,8 @@ def first_lines(url: str, folder: DataFolder) -> list[str]:
             example = folder.path / "example.log"
             example.write_text(example_log(), encoding="utf-8")
             program = Path(sys.executable).with_name("cachescope")
-            words = [program, "push", example, "--server", url, "--token", token, "--repository", "example/app"]
+            words = [program, "push", example, "--url", url, "--token", token, "--repository", "example/app"]
+            words += ["--wait", "10"]
             lines.append(f"Send a log: {shlex.join(map(str, words))}")
+            lines.append(f"Look at a demo: {shlex.join([str(program), 'demo'])}")
     return lines

@@ -69,6 +69,8 @@ def set_up_owner(session: Session, token: str, form: OwnerForm) -> tuple[User, T
     user = accounts.create_user(session, email=email, name=name, password_hash=password_hash)
     team = create_team(session, team_name)
     teams.add_member(session, team.id, user.id, "owner")
+    if demo := teams.find_demo(session):
+        teams.add_member(session, demo.id, user.id, "viewer")
     return user, team
 
 

@@ -3,12 +3,14 @@
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 from backports import zstd
 
+FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
+"""What the stamps of the logs count from."""
 ARCHIVE = Path(__file__).with_name("builds.jsonl.zst")
 
 
