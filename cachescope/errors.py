@@ -13,6 +13,7 @@ CachescopeError
 │   ├── SignInRequiredError     nobody is signed in
 │   ├── CredentialsRefusedError a token, password, link or signature that does not hold
 │   └── ForbiddenError          somebody is signed in, but may not do this
+├── UploadError             a server did not accept a log; says why and what to do
 └── LeaseLostError          another worker took over this delivery; what this one read is thrown away
 """
 
@@ -80,3 +81,7 @@ class ForbiddenError(AccessError):
 
 class LeaseLostError(CachescopeError):
     """Another worker took over this delivery: what this one read is thrown away."""
+
+
+class UploadError(CachescopeError):
+    """A server did not accept a log, or could not be reached."""
