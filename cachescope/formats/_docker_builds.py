@@ -41,7 +41,10 @@ _SURE_ERROR = re.compile(
     rb"OCI runtime create failed|failed to create (?:shim|task|endpoint|LLB)|error (?:creating|while creating) |"
     rb"container_linux\.go:|hcsshim::|Error processing tar file|failed to (?:register|export|copy files|commit)|"
     rb"Cannot connect to the Docker daemon|error during connect: |context canceled|"
-    rb"unable to prepare context: |error checking context: |[Dd]ockerfile parse error|failed to build: )"
+    rb"unable to prepare context: |error checking context: |[Dd]ockerfile parse error|failed to build: |"
+    rb"unable to find user |linux spec user: |Requested CPUs are not available|oci runtime error: |rpc error: code = |"
+    rb"failed to shutdown container|container [0-9a-f]{64} encountered an error|invalid mount config |"
+    rb"write /var/lib/docker/|mkdir /var/lib/docker/|error mounting |cannot stop container)"
 )
 # What a step that runs no command of the user may print before it fails; its other lines are pull progress.
 _LIKELY_ERROR = re.compile(
@@ -52,19 +55,6 @@ _PULL_PROGRESS = re.compile(
     rb"(?:[0-9a-f]{12}: )?"
     rb"(?:Pulling |Waiting|Verifying |Download|Extracting|Pull complete|Retrying|Already exists|Digest: |Status: )"
 )
-
-
-def _note_base(images: list[BaseImage], text: str, line: bytes) -> None:
-    """Take the digest that a pull prints, or the id below FROM, for the image that FROM names."""
-    match = _AS.fullmatch(text)
-    place = next((p for p, image in enumerate(images) if match and image.reference == match[1]), None)
-    if place is None:
-        return
-    digest = _PULL_DIGEST.search(line)
-    if digest is not None:
-        images[place] = replace(images[place], digest=digest[1].decode())
-    elif (arrow := arrow_of(line)) is not None and _IMAGE_ID.fullmatch(arrow):
-        images[place] = replace(images[place], id=arrow.decode())
 
 
 def arrow_of(line: bytes) -> bytes | None:
@@ -108,6 +98,11 @@ class _Step:
     duration: float | None = None
     error: str | None = None
     output_lines: int = 0
+
+    @property
+    def speaks(self) -> bool:
+        """A command of the user is at work: what is printed may be its own."""
+        return self.keyword == "RUN" and (bool(self.container) or self.cached is None)
 
 
 @dataclass(slots=True)
@@ -347,7 +342,7 @@ class DockerBuilds:
         notes = [note for build in open_builds for note in build.notes]
         latest = open_builds[-1] if open_builds else None
         is_open = latest is not None and latest.outcome is Outcome.INCOMPLETE
-        if latest is not None and is_open and self._error(sure_only=latest.last.keyword == "RUN") is None:
+        if latest is not None and is_open and self._error(sure_only=latest.last.speaks) is None:
             notes.append(f"The log ends before the build that begins at line {latest.line} does.")
         return list(dict.fromkeys([*self._warnings, *notes]))[:_WARNING_CAP]
 
@@ -534,7 +529,11 @@ class DockerBuilds:
             elif step.keyword in ("ADD", "COPY"):
                 step.cached = step.cached or arrow_of(line) == b"Using cache"
             elif step.keyword == "FROM":
-                _note_base(build.base_images, step.text, line)
+                digest, arrow = _PULL_DIGEST.search(line), arrow_of(line)
+                if digest is not None:
+                    build.note_base(digest=digest[1].decode())
+                elif arrow and _IMAGE_ID.fullmatch(arrow) and any(b"Status: " in above for above in lines):
+                    build.note_base(image=arrow.decode())
         return own
 
     def _fail(self, build: _OpenBuild, message: str, place: Place) -> None:
@@ -550,7 +549,7 @@ class DockerBuilds:
         """Look for the failure of the newest build in what it printed last; another build begins."""
         if self._live and self._live[-1].outcome is Outcome.INCOMPLETE:
             build = self._live[-1]
-            found = self._error(sure_only=build.last.keyword == "RUN")
+            found = self._error(sure_only=build.last.speaks)
             if found is not None:
                 self._fail(build, found[0], Place(build.last_line, build.last.ordinal + 1, found[1]))
         elif self._context is not None:
@@ -589,7 +588,7 @@ class DockerBuilds:
         ended_at = build.ended_at
         if outcome is Outcome.INCOMPLETE:
             status, cached = _state_at_the_end(last, self.output if is_newest else b"")
-            found = self._error(sure_only=last.keyword == "RUN") if is_newest else None
+            found = self._error(sure_only=last.speaks) if is_newest else None
             if found is not None:
                 outcome, status, cached = Outcome.FAILED, StepStatus.FAILED, False
                 error, ended_at = found
