@@ -147,3 +147,21 @@ def split_commands(text: str) -> list[str]:
     """Split a shell line at its `&&`; a line with anything else that steers a shell is one command."""
     parts = [" ".join(part.split()) for part in text.split("&&")]
     return parts if not re.search(r"[;|(){}`<>\"'\\$&]", text.replace("&&", "")) else [" ".join(text.split())]
+
+
+def reads_only_manifests(
+    manager: Manager, manifests: Sequence[str], files: Mapping[str, int] | None, texts: Mapping[str, str]
+) -> bool:
+    """Tell whether the files of the repository prove that an install reads its manifests and nothing else.
+
+    What the install writes must not be in the context too, or a later COPY would lay the context's version over it.
+    """
+    if files is None or any(name not in texts for name in manifests if not name.endswith((".lock", ".sum"))):
+        return False
+    if runs_own_code(manager, manifests, texts):
+        return False
+    return not any(path.split("/", 1)[0] in INSTALLED for path in files)
+
+
+INSTALLED = frozenset(("node_modules", "vendor", ".venv"))
+"""Folders that installs write into the working directory."""

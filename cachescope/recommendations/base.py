@@ -3,12 +3,16 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Protocol
 
 from cachescope.history import History
 
-MIN_SECONDS = 1.0
-"""A saving per build below this is not worth an edit."""
+MIN_SECONDS = 0.2
+"""A saving per build below this is not worth an edit, however short the builds are."""
+
+MIN_SHARE = 0.03
+"""The same as a share of what the builds spend on misses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,15 @@ class Adviser(Protocol):
 
     def advise(self, history: History) -> Iterable[Recommendation]:
         """Look through a history; yields nothing when in doubt."""
+
+
+def is_worthwhile(history: History, saving_seconds: float) -> bool:
+    """Tell whether a saving per build is more than noise beside what the builds spend on misses."""
+    spent = [
+        sum(step.duration_seconds or 0.0 for step in past.build.steps if step.cacheable and step.cached is False)
+        for past in history.builds[1:]
+    ]
+    return bool(spent) and saving_seconds >= max(MIN_SECONDS, MIN_SHARE * fmean(spent))
 
 
 def edit_lines(history: History, edits: Sequence[tuple[int, int, Sequence[str]]]) -> str:

@@ -27,13 +27,11 @@ from cachescope.recommendations._packages import (
     complete_requirements,
     manager_of,
     needed_manifests,
-    runs_own_code,
+    reads_only_manifests,
     split_commands,
 )
-from cachescope.recommendations.base import MIN_SECONDS, Recommendation, edit_lines, join_words, make_patch
+from cachescope.recommendations.base import Recommendation, edit_lines, is_worthwhile, join_words, make_patch
 from cachescope.replaying import replay
-
-_INSTALLED = ("node_modules", "vendor", ".venv")
 
 
 class CopyBeforeInstall:
@@ -115,7 +113,7 @@ def _recommend(history: History, found: _Found, cost: float, again: int) -> Reco
         costs[normalize(f"RUN {mounts}{' && '.join(rest)}")] = cost * (1 - share)
     prediction = replay(history, Dockerfile(edited), costs=costs)
     saving = prediction.saving_seconds_per_build
-    if saving < MIN_SECONDS and saving < 0.05 * sum(prediction.seconds_before) / len(prediction.seconds_before):
+    if not is_worthwhile(history, saving):
         return None
     low, high = prediction.interval
     if rest:
@@ -130,17 +128,10 @@ def _recommend(history: History, found: _Found, cost: float, again: int) -> Reco
             f"`{run.text[:80]}` ran again in {again} of {len(history.later_builds)} builds and takes {cost:.1f} s.",
         ),
         patch=make_patch(history.dockerfile_path, history.dockerfile.text, edited),
-        order_safe=_is_order_safe(history, found.manager, manifests),
+        order_safe=reads_only_manifests(found.manager, manifests, history.context_files, history.texts),
         saving_seconds_per_build=saving,
         interval=(low, high),
     )
-
-
-def _is_order_safe(history: History, manager: Manager, manifests: list[str]) -> bool:
-    files = history.context_files
-    if files is None or runs_own_code(manager, manifests, history.texts):
-        return False
-    return not any(path.split("/", 1)[0] in _INSTALLED for path in files)
 
 
 RECOMMENDATION = CopyBeforeInstall()

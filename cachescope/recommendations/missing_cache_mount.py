@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from cachescope.dockerfile import Instruction
 from cachescope.history import History
 from cachescope.recommendations._packages import MANAGERS, Manager, split_commands
-from cachescope.recommendations.base import MIN_SECONDS, Recommendation, edit_lines, make_patch
+from cachescope.recommendations.base import Recommendation, edit_lines, is_worthwhile, make_patch
 
 _SHARE = (0.05, 0.3, 0.7)
 """Which share of an install a warm download cache saves: least, usual, most."""
@@ -39,7 +39,7 @@ class MissingCacheMount:
                 continue
             per_build = cost * len(again) / len(history.later_builds)
             low, usual, high = (share * per_build for share in _SHARE)
-            if usual < MIN_SECONDS:
+            if not is_worthwhile(history, usual):
                 continue
             yield Recommendation(
                 title=f"Keep the downloads of {manager.name} in a cache mount",

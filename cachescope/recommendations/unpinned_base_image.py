@@ -17,7 +17,7 @@ from itertools import pairwise
 from cachescope.history import History, mean_and_interval
 from cachescope.model import BaseImage
 from cachescope.pair import is_same_image
-from cachescope.recommendations.base import MIN_SECONDS, Recommendation, edit_lines, make_patch
+from cachescope.recommendations.base import Recommendation, edit_lines, is_worthwhile, make_patch
 
 
 class UnpinnedBaseImage:
@@ -52,7 +52,7 @@ def _advise(history: History, image: BaseImage) -> Recommendation | None:
         for comparison in history.comparisons[1:]
     ]
     saving, interval = mean_and_interval(costs)
-    if saving < MIN_SECONDS:
+    if not is_worthwhile(history, saving):
         return None
     edits = []
     for stage in stages:

@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from cachescope.dockerfile import Dockerfile, Instruction, variables
 from cachescope.history import History, Observation
-from cachescope.recommendations.base import MIN_SECONDS, Recommendation, edit_lines, make_patch
+from cachescope.recommendations.base import Recommendation, edit_lines, is_worthwhile, make_patch
 from cachescope.replaying import replay
 
 
@@ -41,7 +41,7 @@ def _advise(history: History, line: Instruction, name: str) -> Recommendation | 
         return None
     between = [i for i in below if i.position < needed.position]
     layers = [i for i in between if i.keyword == "RUN"]
-    blamed = [o.build for i in (*layers, needed) for o in history.observations(i) if o.cause == "build_arg_changed"]
+    blamed = _builds_with_another_value(history, [*layers, needed], needed)
     if not layers or not blamed or any(i.keyword == "ARG" and name in i.pairs for i in between):
         return None
     text = history.dockerfile.text.split("\n")[line.first_line - 1 : line.last_line]
@@ -49,7 +49,7 @@ def _advise(history: History, line: Instruction, name: str) -> Recommendation | 
         history, [(needed.first_line, needed.first_line - 1, text), (line.first_line, line.last_line, [])]
     )
     prediction = replay(_blaming(history, layers, needed, blamed), Dockerfile(edited))
-    if prediction.saving_seconds_per_build < MIN_SECONDS:
+    if not is_worthwhile(history, prediction.saving_seconds_per_build):
         return None
     return Recommendation(
         title=f"Move ARG {name} down to where it is used",
