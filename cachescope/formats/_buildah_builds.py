@@ -15,6 +15,8 @@ MAX_TEXT_BYTES = 24 * 1024 * 1024
 LIVE_BUILDS = 8
 
 _IMAGE_ID = re.compile(rb"[0-9a-f]{10,64}")
+_FROM_CACHE = re.compile(rb"Using cache [0-9a-f]{64}|Cache pulled from remote .*", re.DOTALL)
+_WARNING_CAP = 20
 _FROM = re.compile(r"(?is)FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*")
 _AT_STEP = re.compile(r'building at STEP "(.{0,65536})": ', re.DOTALL)
 _OWN_LINE = re.compile(rb"(?:time=\"[^\"\n]{1,40}\" level=|WARN\[|--> (?:Pushing cache|Cache pulled))")
@@ -84,6 +86,11 @@ class _OpenBuild:
     tags: list[str] = field(default_factory=list)
     images: list[BuiltImage] = field(default_factory=list)
     base_images: list[BaseImage] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is missing from the log."""
+    is_parallel: bool = False
+    """Stages are built side by side: a line belongs to one of several."""
     confirmed: bool = True
     doubtful: Headline | None = None
 
@@ -132,8 +139,11 @@ class BuildahBuilds:
 
     @property
     def runs_command(self) -> bool:
-        """The last step is a RUN: what is printed is not the builder's."""
-        return bool(self._live) and bool(self._live[-1].steps) and self._live[-1].steps[-1].keyword == "RUN"
+        """The last step is a RUN at work: what is printed is not the builder's."""
+        if not self._live or not self._live[-1].steps:
+            return False
+        step = self._live[-1].steps[-1]
+        return step.keyword == "RUN" and step.status is StepStatus.RUNNING
 
     def headline(self, head: Headline, above: Sequence[bytes]) -> bool:
         """Take a headline if it can be one; tell whether it was. `above` are the lines over it, the nearest last."""
@@ -155,8 +165,7 @@ class BuildahBuilds:
         """Take the first line below the last headline that is not blank."""
         step = self._live[-1].steps[-1]
         arrow = arrow_of(line)
-        says_cache = arrow is not None and arrow.startswith((b"Using cache ", b"Cache pulled from remote"))
-        step.cached = says_cache and step.keyword != "FROM"
+        step.cached = arrow is not None and step.keyword != "FROM" and _FROM_CACHE.fullmatch(arrow) is not None
 
     def commit(self, name: str, place: Place) -> None:
         """Take `COMMIT name`: the steps are over, the image is written."""
@@ -167,6 +176,7 @@ class BuildahBuilds:
                 return
             build.committed_at, build.commit_name = place.ordinal, name or None
             build.last_line = place.line
+            step.output_lines = _lines_between(step, place, ())
 
     def tagged(self, tag: str, place: Place) -> None:
         """Take `Successfully tagged name` below a COMMIT."""
@@ -180,13 +190,20 @@ class BuildahBuilds:
         build.image_id = image
         for step in build.chains.values():
             if step.status is StepStatus.RUNNING:
-                is_last = step is build.steps[-1]
-                self._finish(step, place if is_last else place._replace(at=None), ())
-        build.outcome, build.error, build.ended_at = Outcome.SUCCEEDED, None, place.at
+                lines = step.output_lines
+                self._finish(step, place if step is build.steps[-1] else place._replace(at=None), ())
+                step.output_lines = lines
         build.committed_at, build.confirmed, build.last_line = None, True, place.line
         tags = build.tags or ([build.commit_name] if build.commit_name else [])
         build.images.append(BuiltImage(id=image, tags=tuple(tags)))
         build.tags = []
+        if len(build.images) >= len({platform for platform, _ in build.chains}):
+            build.outcome, build.error, build.ended_at = Outcome.SUCCEEDED, None, place.at
+
+    def warn(self, text: str) -> None:
+        """Take a warning of the builder."""
+        if self.is_inside and len(self._live[-1].warnings) < 50 and text not in self._live[-1].warnings:
+            self._live[-1].warnings.append(text)
 
     def fail(self, message: str, place: Place, *, is_sure: bool) -> None:
         """Take the error that ends a build; undone if the build goes on."""
@@ -206,14 +223,25 @@ class BuildahBuilds:
             failed.status, failed.cached, failed.error = StepStatus.FAILED, False, message
             return
 
+    def fail_without_steps(self, message: str, place: Place) -> None:
+        """Take an error that comes before any step: the Dockerfile cannot be read."""
+        if not self.is_inside and len(self._done) < MAX_STEPS:
+            build = Build(builder="buildah", format="buildah", outcome=Outcome.FAILED, error=message, line=place.line)
+            self._done.append(FoundBuild(build, place.line, place.line))
+
     def found(self, output: bytes) -> list[FoundBuild]:
         """Return the builds so far, the open ones as incomplete; `output` is what the log ends with."""
         live = [self._freeze(build, output if build is self._live[-1] else b"") for build in self._live]
-        return self._done + [found for found in live if found is not None]
+        found = self._done + [found for found in live if found is not None]
+        return sorted(found, key=lambda build: build.first_line)
 
     def warnings(self) -> list[str]:
         """Return what was cut or left out."""
-        return list(self._warnings)
+        open_builds = [build for build in self._live if build.confirmed and build.steps]
+        notes = [note for build in open_builds for note in build.notes]
+        if open_builds and open_builds[-1].outcome is Outcome.INCOMPLETE:
+            notes.append(f"The log ends before the build that begins at line {open_builds[-1].line} does.")
+        return list(dict.fromkeys([*self._warnings, *notes]))[:_WARNING_CAP]
 
     def _continue(self, head: Headline, keyword: str, above: Sequence[bytes]) -> bool:
         for index in range(len(self._live) - 1, -1, -1):
@@ -264,7 +292,7 @@ class BuildahBuilds:
             last.status = StepStatus.UNKNOWN if last.cached is None else StepStatus.DONE
             if last.cached:
                 last.status = StepStatus.CACHED
-        self._warn(f"Lines are missing {'before' if last is None else 'between'} {missed}.")
+        build.notes.append(f"Lines are missing {'before' if last is None else 'between'} {missed}.")
         self._append(build, head, keyword)
         return True
 
@@ -281,9 +309,12 @@ class BuildahBuilds:
         if any(build.outcome is Outcome.INCOMPLETE and build.confirmed for build in self._live):
             return False
         self._begin(head, keyword)
-        self._live[-1].started_at = None
-        self._live[-1].confirmed = _ends_step(above)
-        self._warn(f"The log begins in the middle of a build: steps before {head.number} are missing.")
+        build = self._live[-1]
+        build.started_at = None
+        build.confirmed = _ends_step(above)
+        build.notes.append(
+            f"The log begins in the middle of the build at line {build.line}: steps before {head.number} are missing."
+        )
         return True
 
     def _commit_as_step(self, head: Headline) -> bool:
@@ -296,9 +327,12 @@ class BuildahBuilds:
 
     def _begin(self, head: Headline, keyword: str) -> None:
         if len(self._live) >= LIVE_BUILDS:
-            oldest = self._freeze(self._live.pop(0), b"")
-            if oldest is not None:
-                self._done.append(oldest)
+            oldest = self._live.pop(0)
+            frozen = self._freeze(oldest, b"")
+            if frozen is not None:
+                self._done.append(frozen)
+                for note in oldest.notes:
+                    self._warn(note)
         build = _OpenBuild(head.place.line, head.place.line, head.place.at, head.stages)
         self._live.append(build)
         self._append(build, head, keyword)
@@ -308,11 +342,17 @@ class BuildahBuilds:
         build.doubtful, build.confirmed, build.committed_at = None, True, None
         own = build.chains.get(head.chain)
         latest = build.steps[-1]
+        build.is_parallel = build.is_parallel or (own is not latest and latest.head.number != latest.head.total)
         if own is not None:
-            # Side by side, the lines between belong to several stages.
-            self._finish(own, head.place, above if own is latest else ())
+            tells_end = len(above) > 1 and _is_image(arrow_of(above[-1]))
+            if build.is_parallel and tells_end and own.keyword != "FROM":
+                own.cached = _FROM_CACHE.fullmatch(arrow_of(above[-2]) or b"") is not None
+            self._finish(own, head.place, above)
         elif latest.head.number == latest.head.total:
-            self._finish(latest, head.place, above)
+            self._finish(latest, head.place if not build.is_parallel else head.place._replace(at=None), above)
+        if build.is_parallel:
+            for step in build.chains.values():
+                step.output_lines = 0
         if latest.keyword != "FROM" and above and _is_image(arrow_of(above[-1])):
             build.has_layers = True
         self._append(build, head, keyword)
@@ -342,11 +382,9 @@ class BuildahBuilds:
         if step.status not in (StepStatus.RUNNING, StepStatus.FAILED):
             return
         start = step.head.place
+        step.output_lines = step.output_lines or _lines_between(step, place, above)
         step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
         step.cached, step.error = bool(step.cached), None
-        own = 1 if step.cached else 0
-        own += bool(above) and _is_image(arrow_of(above[-1]))
-        step.output_lines = max(0, place.ordinal - start.ordinal - 1 - own)
         if place.at is not None and start.at is not None:
             step.duration = round(max(0.0, place.at - start.at), 6)
 
@@ -372,6 +410,7 @@ class BuildahBuilds:
                 duration_seconds=duration,
                 images=tuple(build.images),
                 base_images=tuple(build.base_images),
+                warnings=tuple(build.warnings),
                 steps=tuple(
                     _frozen_step(step, build, is_ended=is_ended and step is build.steps[-1]) for step in build.steps
                 ),
@@ -412,6 +451,12 @@ def _frozen_step(step: _Step, build: _OpenBuild, *, is_ended: bool) -> Step:
         output_lines=step.output_lines,
         line=head.place.line,
     )
+
+
+def _lines_between(step: _Step, place: Place, above: Sequence[bytes]) -> int:
+    """Return how many lines stand below a headline that are not the builder's own."""
+    own = bool(step.cached) + (bool(above) and _is_image(arrow_of(above[-1])))
+    return max(0, place.ordinal - step.head.place.ordinal - 1 - own)
 
 
 def _begin_stage(build: _OpenBuild, head: Headline) -> str | None:

@@ -34,6 +34,14 @@ _ERROR = re.compile(
     rb"(?:Error: |error (?:building|creating|running|committing|pulling|copying)|ERRO\[\d{1,6}\] |FATA\[\d{1,6}\] |"
     rb"time=\S{1,64} level=(?:error|fatal) msg=)"
 )
+_UNREADABLE = re.compile(
+    rb"(?:Error: |error )(?:parsing main Dockerfile: |no FROM statement found|no contents in \"|"
+    rb"no context directory and no Containerfile specified|no Containerfile or Dockerfile specified or found)"
+)
+_UNREADABLE_WORDS = (b"parsing main Dockerfile: ", b"no FROM statement found", b'no contents in "', b"no Containerfile")
+_WARNING = re.compile(
+    rb"(\[Warning\] .*)|time=\"[^\"\n]{1,40}\" level=warning msg=\"((?:[^\"\\]|\\.){1,2048})\"", re.DOTALL
+)
 _OUTPUT_KEPT = 16 * 1024
 
 
@@ -91,6 +99,8 @@ class _BuildahParser:
             return
         line = self._strip(raw)
         text = line.text
+        if builds.awaits_line and text.strip():
+            builds.below_headline(raw)
         if b"\x1b" in text or b"\r" in text:
             text = visible(text)
         place = Place(ordinal + shift, ordinal, line.at)
@@ -102,9 +112,9 @@ class _BuildahParser:
             return
         if not text.strip():
             return
-        if builds.awaits_line:
-            builds.below_headline(raw)
-        if builds.is_committing:
+        if warning := _WARNING.fullmatch(text):
+            builds.warn((warning[1] or warning[2]).decode(errors="replace"))
+        elif builds.is_committing:
             self._read_commit(text, place)
         elif commit := _COMMIT.fullmatch(text):
             builds.commit((commit[1] or b"").decode(errors="replace"), place)
@@ -112,6 +122,8 @@ class _BuildahParser:
             builds.fail(_message(text), place, is_sure=True)
         elif builds.is_inside and not builds.runs_command and _ERROR.match(text):
             builds.fail(_message(text), place, is_sure=False)
+        elif _UNREADABLE.match(text):
+            builds.fail_without_steps(_message(text), place)
 
     def _read_commit(self, text: bytes, place: Place) -> None:
         if tagged := _TAGGED.fullmatch(text):
@@ -127,7 +139,7 @@ class _Words:
 
     def __init__(self, chunk: bytes) -> None:
         self._chunk = chunk
-        self._next = {word: chunk.find(word) for word in (b"STEP ", b"COMMIT", b"at step ")}
+        self._next = {word: chunk.find(word) for word in (b"STEP ", b"COMMIT", b"at step ", *_UNREADABLE_WORDS)}
 
     def next_line(self, position: int) -> int:
         """Return where that line begins, at or behind `position`; -1 where there is none."""
@@ -139,7 +151,13 @@ class _Words:
 
 
 class _Buildah:
-    needles = (b"STEP 1", b"STEP 2", b"] STEP ", b"--> Using cache ")
+    needles = (
+        b"STEP 1",
+        b"STEP 2",
+        b"] STEP ",
+        b"--> Using cache ",
+        *(b"Error: " + word for word in _UNREADABLE_WORDS),
+    )
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return how much of buildah's headlines is there."""
@@ -147,9 +165,12 @@ class _Buildah:
         while (start := words.next_line(position)) >= 0:
             end = head.find(b"\n", start)
             end = len(head) if end < 0 else end
-            headline = _HEADLINE.fullmatch(visible(prefix.strip(head[start:end]).text))
+            text = visible(prefix.strip(head[start:end]).text)
+            headline = _HEADLINE.fullmatch(text)
             if headline is not None and keyword_of(headline[6].decode(errors="replace")) is not None:
                 return 0.95
+            if _UNREADABLE.match(text):
+                return 0.7
             position = end + 1
         return 0.0
 
