@@ -79,12 +79,12 @@ def parse_step_name(name: str, targets: Collection[str] = ()) -> StepName:
     `targets` are the bake targets or compose services that the build is known to have: `[web 2/3]` is a stage named
     web unless a target has that name.
     """
-    numbered = _NUMBERED.match(name)
+    numbered = _NUMBERED.match(name) if name[:1] == "[" and name[1:10] != "internal]" else None
     if numbered is None:
         return _internal_name(name, targets)
     place, index, total, text = numbered.groups()
     text = text.rstrip()
-    target, platform, stage = split_place(place or "", targets)
+    target, platform, stage = split_place(place, targets) if place else (None, None, None)
     instruction = keyword_of(text)
     return StepName(
         kind=StepKind.OTHER if instruction is None else StepKind.INSTRUCTION,
@@ -101,7 +101,7 @@ def parse_step_name(name: str, targets: Collection[str] = ()) -> StepName:
 def split_place(place: str, targets: Collection[str]) -> tuple[str | None, str | None, str | None]:
     """Split what stands before `2/9` into target, platform and stage."""
     words = place.split()
-    platform = next((word for word in words if is_platform(word)), None)
+    platform = next((word for word in words if is_platform(word)), None) if "/" in place or "->" in place else None
     if platform is not None:
         words.remove(platform)
     if len(words) > 1:
@@ -127,6 +127,8 @@ def target_of(name: str) -> str | None:
 
 
 def _internal_name(name: str, targets: Collection[str]) -> StepName:
+    if name.startswith("[internal] "):
+        return StepName(StepKind.INTERNAL, name.rstrip())
     text, target, platform = name.rstrip(), target_of(name), None
     bracketed = _BRACKETED.match(text)
     words: list[str] = []

@@ -20,7 +20,7 @@ TEXT_CAP = 16 * 1024
 """Names and errors are kept up to here."""
 VERTEX_CAP = 10_000
 """Vertices kept of one build."""
-STEP_CAP = 20_000
+STEP_CAP = 10_000
 """Steps kept of one log: what a reading of a gigabyte may take in memory."""
 _NOTE_CAP = 200
 

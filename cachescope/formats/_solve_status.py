@@ -44,12 +44,25 @@ class Work:
     line: int
     inputs: tuple[str, ...] = ()
     group: str | None = None
-    intervals: dict[float, float | None] = field(default_factory=dict)
+    spans: dict[str | float, object] = field(default_factory=dict)
+    """Starts and ends as the stream writes them: only the last word of each start counts."""
     cached: bool = False
     is_complete: bool = False
     error: str | None = None
     output_lines: int = 0
     transferred: dict[str, int] = field(default_factory=dict)
+
+    intervals: list[tuple[float, float | None]] = field(default_factory=list)
+    """The same in seconds since the epoch, as of the last `settle()`."""
+
+    def settle(self) -> list[tuple[float, float | None]]:
+        """Return when it was at work, in seconds since the epoch."""
+        self.intervals = [
+            (at, None if end is None else read_time(end))
+            for start, end in self.spans.items()
+            if (at := read_time(start)) is not None
+        ]
+        return self.intervals
 
 
 @dataclass(slots=True)
@@ -85,23 +98,27 @@ class StatusSolve(Solve):
         if work is None:
             if len(self.works) >= VERTEX_CAP:
                 return
-            work = self.works[digest] = Work(digest[:256], name[:TEXT_CAP], line)
-            self._join(work, item.get("progressGroup"), line)
-            inputs = item.get("inputs")
-            if isinstance(inputs, list):
-                work.inputs = tuple(entry for entry in inputs[:_INPUT_CAP] if isinstance(entry, str))
-            self.has_instructions = self.has_instructions or parse_step_name(name).index is not None
-        elif name and work.name != name:
+            work = self._new_work(digest, name, item, line)
+        elif work.name != name and name:
             work.name = name[:TEXT_CAP]
         work.cached = item.get("cached") is True
         error = item.get("error")
         if isinstance(error, str) and error:
             work.error = error[:TEXT_CAP]
-        started, completed = read_time(item.get("started")), read_time(item.get("completed"))
-        if started is not None and (started in work.intervals or len(work.intervals) < _INTERVAL_CAP):
-            work.intervals[started] = completed if completed is not None else work.intervals.get(started)
+        started, completed = item.get("started"), item.get("completed")
+        if started and (started in work.spans or len(work.spans) < _INTERVAL_CAP) and isinstance(started, str | float):
+            work.spans[started] = completed or work.spans.get(started)
         work.is_complete = completed is not None
         self.last_line = line
+
+    def _new_work(self, digest: str, name: str, item: dict[str, Any], line: int) -> Work:
+        work = self.works[digest] = Work(digest[:256], name[:TEXT_CAP], line)
+        self._join(work, item.get("progressGroup"), line)
+        inputs = item.get("inputs")
+        if isinstance(inputs, list):
+            work.inputs = tuple(entry for entry in inputs[:_INPUT_CAP] if isinstance(entry, str))
+        self.has_instructions = self.has_instructions or parse_step_name(name).index is not None
+        return work
 
     def _join(self, work: Work, group: object, line: int) -> None:
         if not isinstance(group, dict) or not isinstance(group.get("id"), str):
@@ -139,7 +156,7 @@ class StatusSolve(Solve):
 
     def is_resting(self) -> bool:
         """Tell whether every vertex that began has ended."""
-        return all(work.is_complete or not work.intervals for work in self.works.values())
+        return all(work.is_complete or not work.spans for work in self.works.values())
 
     def found(self) -> FoundBuild:
         """Return the build as far as it is known."""
@@ -150,8 +167,10 @@ class StatusSolve(Solve):
         for key, item in self._shown.items():
             members = item.members if isinstance(item, _Group) else [item]
             for work in members:
-                starts.extend(work.intervals)
-                ends.extend(end for end in work.intervals.values() if end is not None)
+                for start, end in work.settle():
+                    starts.append(start)
+                    if end is not None:
+                        ends.append(end)
             if isinstance(item, _Group) and item.is_hidden:
                 continue
             vertex = _vertex(item, members)
@@ -176,6 +195,12 @@ class StatusStream:
         self._solves: list[StatusSolve] = []
         self._steps = 0
         self.dropped = 0
+        """Vertices of builds that are not kept."""
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether more steps came than are kept: what follows need not be read."""
+        return self.dropped > 0
 
     @property
     def latest(self) -> StatusSolve | None:
@@ -184,24 +209,29 @@ class StatusStream:
 
     def take(self, message: dict[str, Any], line: int) -> None:
         """Take one message: {vertexes, statuses, logs, warnings}, each optional."""
+        owners = self._owners
         for item in _dicts(message.get("vertexes")):
             digest = item.get("digest")
             if isinstance(digest, str):
-                solve = self._owners.get(digest) or self._own(digest, item, line)
+                solve = owners.get(digest) or self._own(digest, item, line)
                 if solve is not None:
                     solve.take_vertex(item, line)
         for item in _dicts(message.get("statuses")):
-            solve = self._owners.get(str(item.get("vertex")))
+            solve = owners.get(str(item.get("vertex")))
             if solve is not None:
                 solve.take_status(item)
         for item in _dicts(message.get("logs")):
-            solve = self._owners.get(str(item.get("vertex")))
-            if solve is not None:
-                solve.works[str(item.get("vertex"))].output_lines += count_lines(item.get("data"))
+            self.take_output(str(item.get("vertex")), item.get("data"))
         for item in _dicts(message.get("warnings")):
             solve = self._owners.get(str(item.get("vertex"))) or self.latest
             if solve is not None:
                 solve.take_warning(_decoded(item.get("short")).decode(errors="replace"))
+
+    def take_output(self, digest: str, output: object) -> None:
+        """Count the lines of a piece of output (bytes, or base64)."""
+        solve = self._owners.get(digest)
+        if solve is not None:
+            solve.works[digest].output_lines += count_lines(output)
 
     def _own(self, digest: str, item: dict[str, Any], line: int) -> StatusSolve | None:
         """Decide which build a new vertex is of: that of its inputs, else the latest unless it begins another."""
@@ -275,22 +305,22 @@ def _decoded(data: object) -> bytes:
 
 
 def _dicts(value: object) -> Iterable[dict[str, Any]]:
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else ()
 
 
 def _vertex(item: Work | _Group, works: list[Work]) -> Vertex | None:
     """Return a vertex, or the vertices of a group as one; None when nothing of it ever began."""
-    begun = [work for work in works if work.intervals or work.cached]
+    begun = [work for work in works if work.spans or work.cached]
     if not begun:
         return None
     errors = [work.error for work in begun if work.error]
     if errors:
         status = StepStatus.CANCELED if is_cancellation(errors[0]) else StepStatus.FAILED
-    elif not all(work.is_complete for work in works if work.intervals):
+    elif not all(work.is_complete for work in works if work.spans):
         status = StepStatus.RUNNING
     else:
         status = StepStatus.CACHED if all(work.cached for work in begun) else StepStatus.DONE
-    spans = [span for work in begun for span in work.intervals.items()]
+    spans = begun[0].intervals if len(begun) == 1 else [span for work in begun for span in work.intervals]
     last = begun[-1]
     return Vertex(
         name=item.name,
@@ -301,13 +331,20 @@ def _vertex(item: Work | _Group, works: list[Work]) -> Vertex | None:
         output_lines=sum(work.output_lines for work in works),
         digest=last.digest,
         started=min((start for start, _ in spans), default=None),
-        inputs=tuple(dict.fromkeys(entry for work in works for entry in work.inputs)),
-        transferred={what: size for work in works for what, size in work.transferred.items()},
+        inputs=last.inputs
+        if len(works) == 1
+        else tuple(dict.fromkeys(entry for work in works for entry in work.inputs)),
+        transferred=last.transferred
+        if len(works) == 1
+        else {what: size for work in works for what, size in work.transferred.items()},
     )
 
 
 def _seconds(spans: list[tuple[float, float | None]]) -> float | None:
     """Return the length of the union of intervals."""
+    if len(spans) == 1:
+        start, end = spans[0]
+        return round(max(0.0, end - start), 3) if end is not None else None
     total, reached = 0.0, float("-inf")
     for start, end in sorted(spans, key=lambda span: span[0]):
         if end is None:

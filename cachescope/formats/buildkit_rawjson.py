@@ -13,13 +13,17 @@ import re
 
 import orjson
 
-from cachescope.formats._buildkit import decode, is_last_word, without_label
+from cachescope.formats._buildkit import STEP_CAP, decode, is_last_word, without_label
 from cachescope.formats._solve_status import StatusStream
 from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.prefixes.base import LinePrefix
 from cachescope.prefixes.none import PREFIX as BARE
 
 _STARTS = (b'{"vertexes":[', b'{"statuses":[', b'{"logs":[', b'{"warnings":[')
+# A message that is one piece of output, the most frequent kind: read without a JSON parser.
+_ONE_OUTPUT = re.compile(
+    rb'\{"logs":\[\{"vertex":"(sha256:[0-9a-f]{64})","stream":\d{1,3},"data":"([A-Za-z0-9+/=]*)","timestamp":"[^"]*"\}\]\}\r*$'
+)
 _SURE = re.compile(rb'\{"vertexes":\[\{"digest":"sha256:[0-9a-f]{64}"')
 
 
@@ -33,10 +37,16 @@ class _Parser:
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
         outside: list[tuple[int, int]] = []
         position = 0
+        stream = self._stream
+        if stream.is_full:
+            return outside
         for number, raw in enumerate(chunk.split(b"\n"), first_line):
             text = raw if self._bare else self._prefix.strip(raw).text
             if text.startswith(_STARTS):
-                self._message(text, number)
+                if text.startswith(b'{"logs":[') and (output := _ONE_OUTPUT.match(text)) is not None:
+                    stream.take_output(output[1].decode(), output[2].decode())
+                elif not text.startswith(b'{"statuses":[') or b'"completed"' in text or b'"vertexes":[' in text:
+                    self._message(text, number)
             elif text:
                 outside.append((position, position + len(raw)))
                 self._words(text)
@@ -82,8 +92,8 @@ class _Parser:
         latest = self._stream.latest
         if latest is not None and not latest.is_over and not latest.is_resting():
             warnings.append(f"The log ends before the build that begins at line {latest.line} does.")
-        if self._stream.dropped:
-            warnings.append("The log holds more steps than are kept: later builds are not listed.")
+        if self._stream.is_full:
+            warnings.append(f"More than {STEP_CAP:,} steps: later builds are not listed.")
         return warnings
 
 
