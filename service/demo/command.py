@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -61,12 +61,12 @@ def refuse_without_database() -> None:
         )
 
 
-def fill_demo(now: datetime) -> int:
+def fill_demo(now: datetime, archive: Sequence[DemoBuild] | None = None) -> int:
     """Put every log through what an upload goes through, in the order of time; returns how many were new.
 
     The newest build lies within the last day. What an earlier call has stored stays as it is.
     """
-    archive = list(read_archive())
+    archive = list(read_archive()) if archive is None else archive
     first_day = (now - archive[-1].offset).replace(hour=0, minute=0, second=0, microsecond=0)
     with transaction() as session:
         team = teams.find_demo(session) or teams.create_team(session, slug=free_slug(session), name=NAME, is_demo=True)
