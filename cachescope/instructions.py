@@ -1,4 +1,4 @@
-"""What a builder calls a step: its stage, place and platform, its Dockerfile instruction, and whether a cache serves it.
+"""What a builder calls a step: its stage, platform and Dockerfile instruction, and whether a cache serves it.
 
 BuildKit's names are put together in its `dockerfile2llb` (`[stage 2/9] RUN …`), buildx adds the bake target in front.
 """
@@ -9,14 +9,25 @@ from dataclasses import dataclass
 
 from cachescope.model import StepKind
 
-KEYWORDS = frozenset(
-    "FROM RUN COPY ADD ARG ENV LABEL MAINTAINER WORKDIR USER EXPOSE VOLUME CMD ENTRYPOINT HEALTHCHECK STOPSIGNAL "
-    "SHELL ONBUILD".split()
-)
 METADATA_KEYWORDS = frozenset(
-    "ARG ENV LABEL MAINTAINER USER EXPOSE VOLUME CMD ENTRYPOINT HEALTHCHECK STOPSIGNAL SHELL ONBUILD".split()
+    {
+        "ARG",
+        "CMD",
+        "ENTRYPOINT",
+        "ENV",
+        "EXPOSE",
+        "HEALTHCHECK",
+        "LABEL",
+        "MAINTAINER",
+        "ONBUILD",
+        "SHELL",
+        "STOPSIGNAL",
+        "USER",
+        "VOLUME",
+    }
 )
 """Instructions that only write the image's configuration: classic builder, buildah and kaniko log them as steps."""
+KEYWORDS = METADATA_KEYWORDS | {"ADD", "COPY", "FROM", "RUN", "WORKDIR"}
 
 # `[linux/amd64->arm64 gen  2/3] RUN …`; BuildKit pads the index to the width of the total, CIs may mask digits.
 _NUMBERED = re.compile(r"\[(?:([^\[\]\n]{1,512}) )? {0,9}(\d{1,9}|[\d*]{1,12})/(\d{1,9}|[\d*]{1,12})\] (.*)", re.DOTALL)

@@ -1,4 +1,4 @@
-"""A log in, its builds out: decides the wrapper, feeds the parsers of the formats that claim the log, merges their finds.
+"""A log in, its builds out: decides the wrapper, feeds the parsers of the formats that claim it, merges their finds.
 
 One log may hold several builds, of several formats, one after another or mixed line by line. Nothing is opened here.
 """
@@ -122,9 +122,8 @@ class LogReader:
         found, warnings = sorter.found()
         if self._lines.cut_lines:
             count = self._lines.cut_lines
-            warnings.append(
-                f"{count} line{'s are' if count > 1 else ' is'} longer than {LINE_CAP // 1024} KiB and read only up to there."
-            )
+            are = "line is" if count == 1 else "lines are"
+            warnings.append(f"{count} {are} longer than {LINE_CAP // 1024} KiB and read only up to there.")
         return LogReading(
             wrapper=self._unwrapped or sorter.wrapper,
             lines=sorter.lines,
@@ -142,7 +141,7 @@ class LogReader:
             if self._document_format is not None:
                 self._give_up_document()
             return None
-        lines = content.count(b"\n") if content[:1] not in (b"\x1f",) and b"\0" not in content[:512] else 0
+        lines = content.count(b"\n") if b"\0" not in content[:512] else 0
         return LogReading(wrapper=None, lines=lines, builds=tuple(build for _, build in builds))
 
 
@@ -326,7 +325,8 @@ class _Sorter:
 
     def _split(self, piece: bytes) -> Iterator[tuple[_Channel, int, bytes]]:
         """Yield runs of lines of one channel."""
-        number, run_start, run_name, run = self.lines, self.lines + 1, b"", []
+        number, run_start, run_name = self.lines, self.lines + 1, b""
+        run: list[bytes] = []
         for line in piece.splitlines(keepends=True) if b"\r" not in piece else _lines_of(piece):
             number += 1
             name = self._prefix.strip(line).channel or b""

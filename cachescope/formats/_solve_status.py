@@ -1,7 +1,7 @@
 """BuildKit's own record of a build, the SolveStatus stream: vertices with their intervals, statuses, logs, warnings.
 
-rawjson writes it as JSON, records and the Engine API as protobuf; both become the same builds here. Defined in BuildKit's
-client/graph.go and api/services/control/control.proto.
+rawjson writes it as JSON, records and the Engine API as protobuf; both become the same builds here. Defined in
+BuildKit's client/graph.go and api/services/control/control.proto.
 """
 
 import binascii

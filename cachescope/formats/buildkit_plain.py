@@ -11,8 +11,8 @@
     #9 importing cache manifest from registry/app:cache
     #9 ERROR: registry/app:cache: not found
 
-Printed by BuildKit's util/progress/progressui (printer.go). A line belongs to the block that is open, not to its number:
-clients before 0.11 print output under `#0`. Output always carries a time, so it cannot imitate a headline.
+Printed by BuildKit's util/progress/progressui (printer.go). A line belongs to the block that is open, not to its
+number: clients before 0.11 print output under `#0`. Output always carries a time, so it cannot imitate a headline.
 """
 
 import re
@@ -39,15 +39,23 @@ from cachescope.prefixes.none import PREFIX as BARE
 _KEY = rb"#([0-9*]{1,12}) "
 # What stands outside of blocks and matters: the client's last words, and what compose v1 says before a build.
 _AROUND = (
-    rb"------\r*$|ERROR: |error: |failed to |executor failed|context canceled|canceled: |WARNING: No output|Check complete, "
-    rb"|##\[error\]buildx|Error: buildx|Error: failed|target [\w.-]{1,128}: failed to |Error response from daemon: |Building [\w.-]{1,128}\r*$"
-    rb"| ?> \[| > |\{\r*$"
+    rb"------\r*$|ERROR: |error: |failed to |executor failed|context canceled|canceled: |WARNING: No output"
+    rb"|Check complete, |##\[error\]buildx|Error: buildx|Error: failed|target [\w.-]{1,128}: failed to "
+    rb"|Error response from daemon: |Building [\w.-]{1,128}\r*$| ?> \[| > |\{\r*$"
 )
 _OUTPUT = rb"(?:[0-9*]{1,9}\.[0-9*]{0,9} |sha256:[0-9a-f]{1,64} [0-9a-z]|extracting sha256:)"
 _EVENT = re.compile(_KEY + rb"(?!" + _OUTPUT + rb")")
-_WORDS = re.compile(
-    rb"(?:^|\n)[^\n]{0,400}?(?:------|ERROR: |error: |failed to |executor failed|canceled|WARNING: No output|Check complete, "
-    rb"|##\[error\]buildx|Error: |Error response from |Building |> |\{\r*(?:\n|$))"
+_WORDS = (
+    b"---",
+    b"rror",
+    b"ERROR",
+    b"failed",
+    b"canceled",
+    b"WARNING: No",
+    b"Check complete",
+    b"Building ",
+    b"> ",
+    b"{",
 )
 _WORD_LITERALS = (b"rror", b"ERROR", b"failed", b"canceled")
 _LINE = re.compile(_KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)|((?:" + _AROUND + rb").*)", re.DOTALL | re.MULTILINE)
@@ -60,8 +68,8 @@ _CLOCK = re.compile(rb"([0-9]{1,9}\.[0-9]{1,3}) ")
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}$")
 _BUILDING_WITH = re.compile(rb'building with "')
 _HEADLINE = re.compile(
-    rb"#[0-9*]{1,12} (?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z])|building with \"|resolve image config for "
-    rb"|exporting to |importing cache manifest from |docker-image://|\[auth\] )"
+    rb"#[0-9*]{1,12} (?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z])|building with \""
+    rb"|resolve image config for |exporting to |importing cache manifest from |docker-image://|\[auth\] )"
 )
 _ENDING = re.compile(rb"#[0-9*]{1,12} (?:DONE [0-9.*]{1,12}s|CACHED|CANCELED|ERROR: [^\n]{0,2000})\r*$", re.MULTILINE)
 _FIRST_NAMES = (
@@ -122,8 +130,8 @@ class _Build(Solve):
         for vertex in list(self.vertices.values())[self._known :]:
             known = parse_step_name(vertex.name)
             if known.total is not None:
-                place = (known.target, known.stage, known.platform)
-                self._places.setdefault(place, (known.total, set()))[1].add(known.index)
+                home = (known.target, known.stage, known.platform)
+                self._places.setdefault(home, (known.total, set()))[1].add(known.index)
         self._known = len(self.vertices)
         if any(vertex.name == name for vertex in self.vertices.values()):
             return -4
@@ -184,7 +192,7 @@ class _Parser:
 
         Stops where a second build begins beside the first; returns where, and the number of that line.
         """
-        count, find, rfind, strip = chunk.count, chunk.find, chunk.rfind, self._prefix.strip
+        find, rfind, strip = chunk.find, chunk.rfind, self._prefix.strip
         bare = self._bare
         for match in _EVENT.finditer(chunk, position):
             hit = match.start()
@@ -234,8 +242,9 @@ class _Parser:
         elif end - start > 2 and (self._active or end - start < _LONG_GAP):
             if end - start > _GAP:
                 outside.append((start, end))
-            if _WORDS.search(chunk, start, end):
-                self._last_words(chunk[start:end], line)
+            gap = chunk[start : min(end, start + _LONG_GAP)]
+            if any(word in gap for word in _WORDS):
+                self._last_words(gap, line)
         else:
             if end - start > _GAP:
                 outside.append((start, end))

@@ -4,7 +4,7 @@ A `.dockerbuild` (`buildx history export`, Docker's build summary in GitHub Acti
 layout: `index.json`, a manifest per build, its config the history record (JSON), a layer with the status stream
 (protobuf messages, each behind its length). `history inspect --format json` and `--metadata-file` are one JSON object:
 
-    {"Name": "turnstile", "Ref": "ha1k…", "StartedAt": "2026-11-23T17:07:28.1885Z", "Duration": 3872038720, "Status": "completed"}
+    {"Name": "turnstile", "Ref": "ha1k…", "StartedAt": "2026-11-23T17:07:28.1885Z", "Status": "completed", …}
     {"buildx.build.ref": "ci/ci0/p4sk…", "containerimage.digest": "sha256:a417…", "image.name": "registry/app:1"}
 
 Written by github.com/docker/buildx (commands/history, util/desktop/bundle). Nothing is unpacked by name: members are

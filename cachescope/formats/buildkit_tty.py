@@ -8,8 +8,8 @@
      => => # cc -c main.c
     ^[[0m^[[31m => ERROR [4/5] RUN false                                                             0.4s
 
-Printed by BuildKit's util/progress/progressui (display.go). A finished row is coloured, one at work is not. Rows are cut
-at the screen's width, and a low screen leaves rows out; captured logs may have lost or mangled the escapes.
+Printed by BuildKit's util/progress/progressui (display.go). A finished row is coloured, one at work is not. Rows are
+cut at the screen's width, and a low screen leaves rows out; captured logs may have lost or mangled the escapes.
 """
 
 import re
@@ -23,11 +23,11 @@ from cachescope.prefixes.base import LinePrefix
 # Escapes as the terminal got them, or as a CI left them: `?[1A`, `^[[34m`, `[34m`, the symbol for ESC.
 _ESCAPE = rb"(?:(?:\x1b|\?|\^\[|\\x1b|\\u001b|\\033|\xe2\x90\x9b|\xef\xbf\xbd|\xe2\x86\x90)?\[[0-9;?]{0,16}[A-Za-z]|\r)"
 _LEAD = re.compile(rb"(?:" + _ESCAPE + rb"){1,400}")
-_TAIL = re.compile(rb"(?:" + _ESCAPE + rb"|[ \r]){1,400}$")
+_LAST_ESCAPES = re.compile(rb"(?:" + _ESCAPE + rb"){1,8}$")
 _COLOUR = re.compile(rb"\[(\d{1,3}(?:;\d{1,3}){0,4})m$")
 _HEAD = re.compile(rb"[ \t]{0,16}\[\+\] Building (\d{1,9}(?:\.\d{1,3})?)s \((\d{1,6})/(\d{1,6})\)( FINISHED)?")
-_ROW = re.compile(rb"[ \t]{0,16}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(\S.*?)( +)(\d{1,9}\.\d)s *$")
-_BARE_ROW = re.compile(rb"[ \t]{0,16}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(\S.*?) *$")
+_ROW = re.compile(rb"[ \t]{0,16}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(?=\S)")
+_SECONDS = re.compile(rb"\d{1,9}\.\ds$")
 _LONE_SECONDS = re.compile(rb"[ \t]{0,200}(\d{1,9}\.\d)s[ \r]*$")
 _STATES = {b"CACHED": StepStatus.CACHED, b"ERROR": StepStatus.FAILED, b"CANCELED": StepStatus.CANCELED}
 _SHORTEST_CUT = 24
@@ -167,16 +167,19 @@ class _Parser:
     def _frame(self, head: re.Match[bytes], number: int) -> None:
         elapsed, now, total = float(head[1]), int(head[2]), int(head[3])
         screen = self._screen
-        if screen is None or screen.is_over or (screen.finished and not head[4]) or elapsed < screen.elapsed - 0.15:
-            self._close()
-            screen = self._screen = _Screen(number)
-        elif screen.finished and screen.shown and elapsed > screen.elapsed + 0.05:
+        if screen is None or screen.is_over or self._begins(screen, elapsed, is_finished=head[4] is not None):
             self._close()
             screen = self._screen = _Screen(number)
         screen.begin_frame(elapsed, now, total)
         screen.finished = head[4] is not None
         screen.last_line = number
         self._rows = 0
+
+    def _begins(self, screen: _Screen, elapsed: float, *, is_finished: bool) -> bool:
+        """Tell whether a frame is another build's: time runs backwards, or on after the end."""
+        if elapsed < screen.elapsed - 0.15:
+            return True
+        return screen.finished and (not is_finished or (bool(screen.shown) and elapsed > screen.elapsed + 0.05))
 
     def _close(self) -> None:
         if self._screen is None or not (self._screen.vertices or self._screen.error):
@@ -192,33 +195,20 @@ class _Parser:
         self._rows += 1
         if screen is None or self._rows > _FRAME_ROWS:
             return
-        text = _TAIL.sub(b"", text)
         row = _ROW.match(text)
-        screen.last_line = number
         if row is None:
-            self._bare_row(text, escapes, number)
             return
-        name = decode(row[3])
+        screen.last_line = number
+        name, gap, seconds = _split_row(text[row.end() :])
+        coloured = _COLOUR.search(escapes)
+        is_coloured = coloured is not None and coloured[1] not in (b"0", b"1")
         if row[1] is not None:
             if screen.last_row is not None and not name.startswith("# "):
-                screen.detail(screen.last_row, name, is_cut=len(row[4]) <= 2)
-            return
-        colour = _COLOUR.search(escapes)
-        is_coloured = colour is not None and colour[1] not in (b"0", b"1")
-        screen.row(name, row[2], float(row[5]), number, is_cut=len(row[4]) <= 2, is_coloured=is_coloured)
-
-    def _bare_row(self, text: bytes, escapes: bytes, number: int) -> None:
-        """Take a row whose time stands on the next line, or was lost where somebody copied it."""
-        bare, screen = _BARE_ROW.match(text), self._screen
-        if bare is None or screen is None:
-            return
-        name = decode(bare[3])
-        if bare[1] is None:
-            if parse_step_name(name).kind is not StepKind.OTHER:
-                coloured = _COLOUR.search(escapes) is not None
-                screen.row(name, bare[2], None, number, is_cut=False, is_coloured=coloured)
-        elif screen.last_row is not None:
-            screen.note(screen.last_row, name)
+                screen.detail(screen.last_row, name, is_cut=seconds is not None and gap <= 2)
+        elif seconds is not None or parse_step_name(name).kind is not StepKind.OTHER:
+            # Without a time it stands on the next line, or was lost where somebody copied the row.
+            is_cut = seconds is not None and gap <= 2
+            screen.row(name, row[2], seconds, number, is_cut=is_cut, is_coloured=is_coloured)
 
     def _trailer(self, name: str) -> None:
         """Take the whole name of a failed step from the words below the screen."""
@@ -261,6 +251,24 @@ class _Parser:
         return warnings
 
 
+def _split_row(text: bytes) -> tuple[str, int, float | None]:
+    """Return a row's words, how many blanks follow them, and the seconds at its right edge."""
+    text = _strip_end(text)
+    words, _, last = text.rpartition(b" ")
+    if not words or _SECONDS.match(last) is None:
+        return decode(text), 0, None
+    name = words.rstrip(b" ")
+    return decode(name), len(words) - len(name) + 1, float(last[:-1])
+
+
+def _strip_end(text: bytes) -> bytes:
+    """Take blanks and escapes off the end."""
+    text = text.rstrip(b" \r")
+    while b"[" in text[-24:] and (match := _LAST_ESCAPES.search(text, max(0, len(text) - 200))) is not None:
+        text = text[: match.start()].rstrip(b" \r")
+    return text
+
+
 def _is_renamed(known: str, name: str) -> bool:
     """Tell whether bake shows a shared step under another target now: `[api common 2/5]`, `[worker common 2/5]`."""
     left, right = parse_step_name(known), parse_step_name(name)
@@ -286,7 +294,7 @@ class _BuildkitTty:
             text = text[lead.end() :] if (lead := _LEAD.match(text)) is not None else text
             if _HEAD.match(text):
                 has_head = True
-            elif has_head and _ROW.match(_TAIL.sub(b"", text)):
+            elif has_head and _ROW.match(text) and _split_row(text)[2] is not None:
                 return 0.95
         return 0.3 if has_head else 0.0
 

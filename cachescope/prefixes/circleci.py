@@ -1,12 +1,12 @@
-"""CircleCI step output: the shell's shebang first, carriage returns at line ends; also the JSON of the output API.
+r"""CircleCI step output: the shell's shebang first, carriage returns at line ends; also the output API's JSON.
 
     #!/bin/bash -eo pipefail
     docker buildx build --progress=plain -t app .
     #0 building with "ci" instance using remote driver^M
 
-    [{"message":"#1 DONE 0.0s\\r\\n","time":"2026-11-23T17:05:54.524Z","type":"out"}, …]
+    [{"message":"#1 DONE 0.0s\r\n","time":"2026-11-23T17:05:54.524Z","type":"out"}, …]
 
-The JSON is what the `output_url` of a step answers (CircleCI API v1.1). Its messages are cut anywhere, not at line ends.
+The JSON is what the `output_url` of a step answers (CircleCI API v1.1). Its messages are cut anywhere.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Any other prefix in front of every line: `git push` hooks, log frameworks, indentation, quoted text.
+r"""Any other prefix in front of every line: `git push` hooks, log frameworks, indentation, quoted text.
 
     remote: #5 [2/3] RUN make
     2026-11-23 17:05:47,123 INFO  [builder] Step 1/3 : FROM busybox
     [INFO] #7 CACHED
-    {"log":"#8 DONE 1.2s\\n","stream":"stderr","time":"2026-11-23T17:05:54.524240273Z"}
+    {"log":"#8 DONE 1.2s\n","stream":"stderr","time":"2026-11-23T17:05:54.524240273Z"}
 
 The shape is learned from the lines of a builder that are not at the beginning of a line: parts that stay the same
 are literal, digits and words that change are not. Docker's json-file lines are unpacked.

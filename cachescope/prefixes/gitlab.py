@@ -18,7 +18,8 @@ _LINE = re.compile(STAMP + rb" [0-9a-f]{2}[OE]([ +])")
 _SECTION = re.compile(rb"section_(?:start|end):\d{1,12}:[^\r\n]{0,512}\r?\x1b\[0K|(?:\x1b\[0K|\x1b\[0;m)+")
 _MARKS = re.compile(
     rb"^(?:[0-9TZ:. -]{20,40} [0-9a-f]{2}[OE][ +])?(?:\x1b\[0K)*"
-    rb"(?:section_(?:start|end):\d{1,12}:[\w.-]{1,256}(?:\[[^\]\n]{0,256}\])?(?:\r|\x1b\[0K)|Running with gitlab-runner )",
+    rb"(?:section_(?:start|end):\d{1,12}:[\w.-]{1,256}(?:\[[^\]\n]{0,256}\])?(?:\r|\x1b\[0K)"
+    rb"|Running with gitlab-runner )",
     re.MULTILINE,
 )
 

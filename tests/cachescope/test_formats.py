@@ -1,4 +1,4 @@
-"""The contract of every log format: one module, its fixtures in `formats/<name>/`, `<case>.log` beside `<case>.json`."""
+"""The contract of every log format: one module, and fixtures `formats/<name>/<case>.log` with `<case>.json`."""
 
 import json
 from collections import Counter
