@@ -47,7 +47,7 @@ def describe_run(environment: Environment, git: Git, read_file: Callable[[str], 
     for applies, read in PROVIDERS:
         if applies(environment):
             found = read(environment, read_file)
-            if not found.get("commit"):
+            if not _COMMIT.fullmatch(found.get("commit") or ""):
                 found["commit"] = git_commit(found, git)
             break
     else:

@@ -19,6 +19,7 @@ from cachescope.redaction import Redactor
 MAX_LOG_BYTES: Final = 256 * 1024 * 1024
 """What a server takes after decompression, unless it is set up otherwise."""
 PIECE: Final = 256 * 1024
+MAX_KEPT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def pack_log(chunks: Iterable[bytes], file: IO[bytes]) -> PackedLog:
 def make_private_file(folder: Path, stem: str) -> IO[bytes]:
     """Create a file that only its owner reads, under a name that nobody has yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(10_000):
+    for number in range(MAX_KEPT):
         path = folder / f"{stem}{f'-{number}' if number else ''}.log.zst"
         try:
             return open(path, "x+b", opener=lambda name, flags: os.open(name, flags, 0o600))

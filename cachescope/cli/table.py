@@ -67,17 +67,17 @@ def state_of(step: Step, is_break: bool) -> State:
 def write_reading(console: Console, reading: LogReading, name: str, *, every_step: bool) -> None:
     """Write what one log says."""
     wrapper = f" · {reading.wrapper}" if reading.wrapper else ""
-    console.print(Text(f"{printable(name)}{wrapper} · {plural(reading.lines, 'line')}", style="bold"))
+    lines = [Text(f"{printable(name)}{wrapper} · {plural(reading.lines, 'line')}", style="bold")]
     if not reading.builds:
-        console.print(Text("No build in this log."))
+        lines.append(Text("No build in this log."))
     for position, build in enumerate(reading.builds):
         if len(reading.builds) > 1:
-            console.print(Text(f"\nBuild {position + 1} of {len(reading.builds)}", style="bold"))
-        for line in build_lines(build, width=console.width, ascii_only=is_ascii(console), every_step=every_step):
-            console.print(line, no_wrap=True, overflow="ignore", crop=False)
-    for warning in reading.warnings:
-        console.print(Text(f"Warning: {printable(warning)}", style="yellow"))
-    console.print()
+            lines += [Text(), Text(f"Build {position + 1} of {len(reading.builds)}", style="bold")]
+        lines += build_lines(build, width=console.width, ascii_only=is_ascii(console), every_step=every_step)
+    lines += [Text(f"Warning: {printable(warning)}", style="yellow") for warning in reading.warnings]
+    for line in [*lines, Text()]:
+        # A line that is too long for a narrow terminal is the terminal's to wrap: nothing is left out.
+        console.print(plain_ascii(line) if is_ascii(console) else line, no_wrap=True, overflow="ignore", crop=False)
 
 
 def is_ascii(console: Console) -> bool:
