@@ -39,7 +39,7 @@ def _efficiency(now: Period, before: Period, counted: int) -> Figure:
         formula=formula + ".",
         value=None if now.cache_efficiency is None else theme.percent(now.cache_efficiency),
         missing=_missing(now),
-        note=f"time spent {theme.duration(now.seconds_spent)}" if now.seconds_spent is not None else "",
+        note=f"time spent {theme.duration(now.seconds_spent)}" if now.builds and now.seconds_spent is not None else "",
         change=theme.points(now.cache_efficiency, before.cache_efficiency),
         is_better=_is_more(now.cache_efficiency, before.cache_efficiency),
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def frame(rows: Iterable[Sequence[Any]], columns: Mapping[str, str]) -> "DataFrame":
     """Make a frame of rows whose values stand in the order of `columns`; no rows make a frame with all its columns.
 
-    The kinds of columns are day, time (UTC), int, number, text and json (histograms), which stay what they are.
+    The kinds of columns are day, time (UTC), int, number, and those that stay what they are: text, bool, json.
     """
     import pandas as pd  # noqa: PLC0415 - see above
 

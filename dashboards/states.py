@@ -38,12 +38,15 @@ def state_of(step: Step, expected: bool | None = None) -> State:
             return CANCELED
         case "running":
             return RUNNING
-    if step.cached is True:
-        return HIT
-    if step.kind != "instruction" or step.instruction == "FROM" or not (step.cacheable or step.is_break):
-        return UNKNOWN if step.cached is None and step.kind == "instruction" else NOT_CACHEABLE
+    if step.kind != "instruction" or step.instruction == "FROM":
+        return NOT_CACHEABLE
     if step.cached is None:
         return UNKNOWN
+    if step.cached:
+        return HIT
+    # ENV, LABEL and their like are not counted, but one may break the cache of what stands below it, or fall with it.
+    if not step.cacheable and not step.is_break and step.break_position is None:
+        return NOT_CACHEABLE
     known = step.expected if step.expected is not None else expected
     miss = {True: EXPECTED, False: UNEXPECTED, None: MISS}[known]
     if not step.is_break:

@@ -39,9 +39,9 @@ class HeatmapChart:
         "text": "text",
         "idx": "number",
         "status": "text",
-        "cached": "text",
+        "cached": "bool",
         "is_break": "int",
-        "expected": "text",
+        "expected": "bool",
         "duration_seconds": "number",
     }
 

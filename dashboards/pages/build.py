@@ -188,7 +188,7 @@ def _shown_breaks(breaks: Sequence[Break], steps: Sequence[Step], texts: Sequenc
 def _timeline(build: Build, rows: Sequence[Any], breaks: Sequence[Break], critical: set[int]) -> Timeline | None:
     expected = {b.position: b.expected for b in breaks}
     # Outlines around what is too short to be seen would say nothing.
-    least = max((step.duration_seconds or 0.0 for step, _ in rows), default=0.0) * 0.02
+    longest = max((step.duration_seconds or 0.0 for step, _ in rows), default=0.0)
     return timeline(
         (
             TimelineStep(
@@ -200,13 +200,19 @@ def _timeline(build: Build, rows: Sequence[Any], breaks: Sequence[Break], critic
                 duration_seconds=step.duration_seconds,
                 reference_seconds=step.reference_seconds,
                 break_position=step.break_position,
-                is_critical=step.position in critical and (step.duration_seconds or 0.0) >= least,
+                is_critical=step.position in critical and (step.duration_seconds or 0.0) >= longest / 50,
             )
             for step, text in rows
-            if step.duration_seconds is not None or (step.started_seconds is not None and step.cached)
+            if _is_drawn(step, longest)
         ),
         build.duration_seconds,
     )
+
+
+def _is_drawn(step: Step, longest: float) -> bool:
+    if step.kind != "instruction":
+        return (step.duration_seconds or 0.0) > longest / 50
+    return step.duration_seconds is not None or step.started_seconds is not None or step.cached is True
 
 
 def _lane(step: Step) -> str:

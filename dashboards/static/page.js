@@ -73,7 +73,7 @@ async function load(plot) {
     const chart = await answer.json();
     if (plot.dataset.chart !== address) return;
     const summary = plot.closest("figure").querySelector(".summary");
-    if (summary) summary.textContent = chart.summary;
+    if (summary) summary.textContent = chart.figure ? chart.summary : "";
     plot.setAttribute("aria-label", `${chart.title}. ${chart.summary}`);
     if (!chart.figure) {
       figures.delete(plot);
