@@ -137,10 +137,7 @@ class _Tracer:
         """The step one line up: in this stage, under another name where BuildKit merged it, or in the stage below."""
         step = self.steps[position]
         if step.instruction == "FROM":
-            base = self.base_of.get(chain, "")
-            # buildah prints the id of the stage behind FROM, not its name.
-            is_unnamed = not self.is_buildkit and _IMAGE_ID.fullmatch(base)
-            return self._base_stage(chain, position) if is_unnamed else self._end_of_stage(base, chain)
+            return self._behind_from(position, chain)
         members = self.members[chain]
         place = members.index(position)
         before = members[place - 1] if place else None
@@ -157,6 +154,18 @@ class _Tracer:
             moved = self._merged_elsewhere(chain, index - 1)
             return moved or ([] if before is None else [before])
         return self._base_stage(chain, position)
+
+    def _behind_from(self, position: int, chain: Chain) -> list[int]:
+        """The stage behind a FROM line; BuildKit prints FROM for images only."""
+        base = self.base_of.get(chain, "")
+        if self.is_buildkit:
+            return []
+        # buildah prints the id of the stage behind FROM, not its name.
+        if _IMAGE_ID.fullmatch(base):
+            return self._base_stage(chain, position)
+        # `FROM node AS node` stands on the image: only a stage above can be meant.
+        earlier = [c for c in self.members if c[3] < chain[3] and self.name_of.get(c) == base]
+        return self._end_of(self._nearest(earlier, chain))
 
     def _merged_elsewhere(self, chain: Chain, index: int) -> list[int]:
         """Find a step that this chain lacks because BuildKit prints it under another stage or target.

@@ -126,7 +126,7 @@ def read_files(repository: Path) -> dict[str, int]:
     """Return the files of a folder with their sizes: those that git knows, or all of a folder without git."""
     listed = run_git(repository, "ls-files", "-z")
     names = listed.split("\0") if listed is not None else walk(repository)
-    found = {}
+    found: dict[str, int] = {}
     for name in names[:MAX_FILES]:
         if name:
             try:
@@ -149,7 +149,7 @@ def walk(folder: Path) -> list[str]:
 
 def read_texts(repository: Path, files: Mapping[str, int]) -> dict[str, str]:
     """Read the small files from which package managers take what to install."""
-    found = {}
+    found: dict[str, str] = {}
     for name, size in files.items():
         base = PurePosixPath(name).name
         is_wanted = base in _READ_BY_MANAGERS or (base.endswith(".txt") and ("require" in base or "constr" in base))
@@ -192,7 +192,7 @@ def parse_name_status(text: str) -> tuple[ChangedFile, ...]:
     """Read what `git log --name-status -z` prints of one commit: a status, a path (two for a rename), again."""
     words = [word.strip("\n") for word in text.split("\0")]
     words = [word for word in words if word]
-    found = []
+    found: list[ChangedFile] = []
     while len(words) > 1:
         status = words.pop(0)
         path = words.pop(0)
@@ -250,7 +250,7 @@ def recommendation_document(advice: Advice) -> dict[str, Any]:
     found = advice.recommendation
     low, high = found.interval or (0.0, 0.0)
     return {
-        "name": advice.name.replace("_", "-"),
+        "name": advice.name,
         "title": found.title,
         "why": found.why,
         "evidence": list(found.evidence),
