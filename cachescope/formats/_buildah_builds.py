@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cachescope.formats._buildkit import STEP_CAP
 from cachescope.formats._neighbours import ESCAPES
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import is_cacheable, keyword_of
 from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepKind, StepStatus
 
-MAX_STEPS = 50_000
+MAX_STEPS = STEP_CAP
 MAX_TEXT_BYTES = 24 * 1024 * 1024
 LIVE_BUILDS = 8
 
@@ -229,8 +230,13 @@ class BuildahBuilds:
             build = Build(builder="buildah", format="buildah", outcome=Outcome.FAILED, error=message, line=place.line)
             self._done.append(FoundBuild(build, place.line, place.line))
 
-    def found(self, output: bytes) -> list[FoundBuild]:
-        """Return the builds so far, the open ones as incomplete; `output` is what the log ends with."""
+    def found(self, output: bytes, last_line: int) -> list[FoundBuild]:
+        """Return the builds so far, the open ones as incomplete; `output` is what the log ends with.
+
+        A RUN at work reaches up to the last line that was read.
+        """
+        if self.is_inside and self.runs_command:
+            self._live[-1].last_line = max(self._live[-1].last_line, last_line)
         live = [self._freeze(build, output if build is self._live[-1] else b"") for build in self._live]
         found = self._done + [found for found in live if found is not None]
         return sorted(found, key=lambda build: build.first_line)

@@ -17,13 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from cachescope.formats._buildkit import STEP_CAP
 from cachescope.formats._neighbours import ESCAPES, visible
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import is_cacheable, keyword_of
 from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepKind, StepStatus
 from cachescope.prefixes.base import Line
 
-MAX_STEPS = 50_000
+MAX_STEPS = STEP_CAP
 MAX_TEXT_BYTES = 24 * 1024 * 1024
 _WARNING_CAP = 20
 LIVE_BUILDS = 16
@@ -125,6 +126,9 @@ class _OpenBuild:
     """The last FROM named the last of the base images for the first time."""
     warnings: list[str] = field(default_factory=list)
     confirmed: bool = True
+    """No output of a RUN, as far as one can tell."""
+    began_late: bool = False
+    """The log holds no first step: the next one in sequence confirms it."""
     notes: list[str] = field(default_factory=list)
     """What is missing from the log."""
     removes: bool = False
@@ -328,8 +332,10 @@ class DockerBuilds:
         if len(self.output) > 48 * 1024:
             self.output = self.output[: 8 * 1024] + b"\n" + self.output[-24 * 1024 :]
 
-    def found(self) -> list[FoundBuild]:
-        """Return the builds so far, the open ones as incomplete."""
+    def found(self, last_line: int) -> list[FoundBuild]:
+        """Return the builds so far, the open ones as incomplete; a RUN at work reaches up to the last line read."""
+        if self._live and self._live[-1].outcome is Outcome.INCOMPLETE and self._live[-1].last.speaks:
+            self._live[-1].last_line = max(self._live[-1].last_line, last_line)
         live = [found for found in (self._freeze(build, build is self._live[-1]) for build in self._live) if found]
         if self._context is not None and not self._in_run():
             error = self._error(sure_only=False)
@@ -430,8 +436,11 @@ class DockerBuilds:
         if self._in_run() and context is None and service is None:
             self._context = context
             return True  # output of the RUN, unless a new build is announced
+        # A build that begins while a RUN is at work may be its output: it counts once it has come to an end.
+        is_nested = self._in_run()
         self._begin(head, keyword, context)
         self._live[-1].target = service
+        self._live[-1].confirmed = not is_nested
         return True
 
     def _start_in_the_middle(self, head: Headline, keyword: str, ends_step: bool) -> bool:
@@ -445,7 +454,7 @@ class DockerBuilds:
         build.notes.append(
             f"The log begins in the middle of the build at line {head.line}: steps before {head.number} are missing."
         )
-        build.confirmed = ends_step
+        build.confirmed, build.began_late = ends_step, True
         return True
 
     def _begin(self, head: Headline, keyword: str, context: _Context | None) -> None:
@@ -466,7 +475,8 @@ class DockerBuilds:
 
     def _add(self, build: _OpenBuild, head: Headline, keyword: str, above: Above) -> None:
         build.outcome, build.error, build.image_id, build.ended_at = Outcome.INCOMPLETE, None, None, None
-        build.doubtful, build.confirmed = None, True
+        build.doubtful = None
+        build.confirmed = build.confirmed or build.began_late
         self._finish_step(build, head.ordinal, head.at, above)
         self._append(build, head, keyword)
 
@@ -513,6 +523,8 @@ class DockerBuilds:
             self._read_end(build, step, above(1))
         elif between > own:
             own = between
+            # `Running in`, `Removing intermediate container`, the id: nothing else stands below these instructions.
+            build.removes = build.removes or (bool(step.container) and between == 3)
         step.cached = bool(step.cached)
         step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
         step.error = None

@@ -51,6 +51,7 @@ class _BuildahParser:
         self._strip = prefix.strip
         self._neighbours = Neighbours(prefix.strip, b"-->")
         self._ordinal = 1
+        self._last_line = 0
         self._end = b""
         """What the log ends with, as far as it was read."""
 
@@ -80,13 +81,14 @@ class _BuildahParser:
         if outside_from >= 0:
             outside.append((outside_from, len(chunk)))
         self._ordinal = ordinal + chunk.count(b"\n", counted)
+        self._last_line = self._ordinal + shift - chunk.endswith(b"\n")
         self._end = (self._end + chunk[-_OUTPUT_KEPT:])[-_OUTPUT_KEPT:]
         self._neighbours.end(chunk)
         return outside
 
     def builds(self) -> list[FoundBuild]:
         """Return the builds so far, in the order in which they began."""
-        return self._builds.found(self._end)
+        return self._builds.found(self._end, self._last_line)
 
     def warnings(self) -> list[str]:
         """Return what was cut or left out."""
@@ -161,18 +163,20 @@ class _Buildah:
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return how much of buildah's headlines is there."""
-        words, position = _Words(head), 0
+        words, position, score = _Words(head), 0, 0.0
         while (start := words.next_line(position)) >= 0:
             end = head.find(b"\n", start)
             end = len(head) if end < 0 else end
             text = visible(prefix.strip(head[start:end]).text)
             headline = _HEADLINE.fullmatch(text)
             if headline is not None and keyword_of(headline[6].decode(errors="replace")) is not None:
-                return 0.95
+                if headline[4] == b"1":
+                    return 0.95
+                score = 0.8 if b"--> " in head else max(score, 0.6)
             if _UNREADABLE.match(text):
-                return 0.7
+                score = max(score, 0.7)
             position = end + 1
-        return 0.0
+        return score
 
     def parser(self, prefix: LinePrefix) -> LogParser:
         """Open a parser."""

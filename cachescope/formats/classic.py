@@ -46,6 +46,7 @@ class _ClassicParser:
         self._builds = DockerBuilds("classic", prefix.strip)
         self._strip = prefix.strip
         self._ordinal = 1
+        self._last_line = 0
         self._neighbours = Neighbours(prefix.strip, b"---")
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]]:
@@ -94,12 +95,13 @@ class _ClassicParser:
             outside.append((outside_from, len(chunk)))
         builds.printed(chunk[printed_from:])
         self._ordinal = ordinal + chunk.count(b"\n", position)
+        self._last_line = self._ordinal + lines_between - chunk.endswith(b"\n")
         self._neighbours.end(chunk)
         return outside
 
     def builds(self) -> list[FoundBuild]:
         """Return the builds so far, in the order in which they began."""
-        return self._builds.found()
+        return self._builds.found(self._last_line)
 
     def warnings(self) -> list[str]:
         """Return what was cut or left out."""
@@ -144,17 +146,21 @@ class _Classic:
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return how much of what the classic builder prints around a step is there."""
-        has_headline = has_context = has_end = False
+        has_headline = has_first = has_context = has_end = False
         for _, _, line in _marked(head, prefix.strip):
             text = visible(line.text)
             headline = _HEADLINE.fullmatch(text)
             if headline is not None:
-                has_headline = has_headline or keyword_of(headline[3].decode(errors="replace")) is not None
+                is_known = keyword_of(headline[3].decode(errors="replace")) is not None
+                has_headline = has_headline or is_known
+                has_first = has_first or (is_known and headline[1] in (b"0", b"1"))
             has_context = has_context or text.startswith(_CONTEXT)
             has_end = has_end or _BUILT.fullmatch(text) is not None
         has_arrow = _ARROWS.search(head) is not None
-        if has_headline:
+        if has_first:
             return 0.95 if has_arrow else 0.85
+        if has_headline:
+            return 0.7 if has_arrow else 0.5
         if has_context:
             return 0.8
         return 0.6 if has_arrow and has_end else 0.0

@@ -72,7 +72,7 @@ class _EngineParser:
 
     def builds(self) -> list[FoundBuild]:
         """Return the builds so far, in the order in which they began."""
-        found = [*self._classic.found(), *self._traces.found(), *self._loose]
+        found = [*self._classic.found(self._line), *self._traces.found(), *self._loose]
         return sorted(found, key=lambda build: build.first_line)
 
     def warnings(self) -> list[str]:
@@ -160,7 +160,7 @@ class _EngineParser:
             solve.fail(error)
             solve.is_over = True
             solve.last_line = place.line
-        elif solve is None and not self._classic.found():
+        elif solve is None and not self._classic.found(self._line):
             self._loose_build(Build(builder=None, format="engine-json", outcome=Outcome.FAILED, error=error))
 
     def _read_trace(self, aux: str) -> None:

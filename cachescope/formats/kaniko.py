@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from cachescope.formats._buildkit import STEP_CAP
 from cachescope.formats._neighbours import visible
 from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.instructions import KEYWORDS, is_cacheable
@@ -29,7 +30,6 @@ from cachescope.model import BaseImage, Build, BuiltImage, CacheTransfer, Outcom
 from cachescope.prefixes._stamps import parse_stamp
 from cachescope.prefixes.base import LinePrefix
 
-_MAX_STEPS = 50_000
 _TEXT_CAP = 32 * 1024
 _NAMES_CAP = 10_000
 
@@ -195,7 +195,7 @@ class _KanikoParser:
             is_second = message.text.startswith("Built cross stage deps: ") and build.has_dependencies
             if not begins or not (is_over or ((is_earlier or is_second) and not self._is_output(build))):
                 return build
-        if not begins or self._steps > _MAX_STEPS:
+        if not begins or self._steps > STEP_CAP:
             return None
         at = message.at if message.at is not None else message.own_at
         self._builds.append(_OpenBuild(message.line, message.line, at))
@@ -212,8 +212,8 @@ class _KanikoParser:
         if self._is_output(build) or build.outcome is not Outcome.INCOMPLETE:
             return
         self._steps += 1
-        if self._steps > _MAX_STEPS:
-            warning = f"The log holds more than {_MAX_STEPS} steps: the rest is not read."
+        if self._steps > STEP_CAP:
+            warning = f"The log holds more than {STEP_CAP} steps: the rest is not read."
             self._warnings = [warning]
             return
         self._end_step(build, message)
