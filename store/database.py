@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, TableValuedAlias, create_engine, event, func, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session, sessionmaker
@@ -130,3 +130,9 @@ def insert(session: Session, table: Any) -> Any:
     """
     dialect = session.get_bind().dialect.name
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+def each_of(session: Session, column: Any) -> TableValuedAlias:
+    """The members of a JSON object as rows of `key` and `value`, both text; join it with `true()`."""
+    function = func.jsonb_each_text if session.get_bind().dialect.name == "postgresql" else func.json_each
+    return function(column).table_valued("key", "value", joins_implicitly=True)

@@ -1,17 +1,18 @@
 """Breaks: what a comparison found in a build, and which instructions broke the cache over a period."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Date, Integer, Row, case, cast, delete, func, select, true, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.orm import Session
 
 from cachescope.comparing import Comparison
 from cachescope.metrics import rebuild_seconds, seconds_lost
+from store.database import each_of
 from store.models import Break, Build, DailyInstructions, Image, Instruction, Repository, Step
 from store.queries.rollups import DEFAULT_CLASSES, mark_dirty
 
@@ -69,7 +70,8 @@ def load_ranked_breaks(
         daily.day.between(first, last),
         daily.branch_class.in_(branch_classes),
     )
-    summed = select(daily.instruction_id, *sums.values()).where(*in_period).group_by(daily.instruction_id)
+    last_day = func.max(case((daily.breaks > 0, daily.day)), type_=Date).label("last_day")
+    summed = select(daily.instruction_id, last_day, *sums.values()).where(*in_period).group_by(daily.instruction_id)
     if image_id is not None:
         summed = summed.join(Instruction, Instruction.id == daily.instruction_id).where(
             Instruction.image_id == image_id
@@ -86,15 +88,17 @@ def load_ranked_breaks(
     ).all()
     ids = [row.instruction_id for row in worst]
     named = {row.id: row for row in session.execute(_select_names(ids))}
-    causes: dict[int, Counter[str]] = defaultdict(Counter)
-    last_day: dict[int, date] = {}
-    for instruction_id, day, counted in session.execute(
-        select(daily.instruction_id, daily.day, daily.causes).where(
-            *in_period, daily.instruction_id.in_(ids), daily.breaks > 0
-        )
+    each = each_of(session, daily.causes)
+    counted = func.sum(cast(each.c.value, Integer))
+    causes: dict[int, dict[str, int]] = defaultdict(dict)
+    for instruction_id, cause, count in session.execute(
+        select(daily.instruction_id, each.c.key, counted)
+        .join(each, true())
+        .where(*in_period, daily.instruction_id.in_(ids), daily.breaks > 0)
+        .group_by(daily.instruction_id, each.c.key)
+        .order_by(daily.instruction_id, counted.desc(), each.c.key)
     ):
-        causes[instruction_id].update(counted)
-        last_day[instruction_id] = max(day, last_day.get(instruction_id, day))
+        causes[instruction_id][cause] = int(count)
     return [
         RankedBreak(
             repository_id=named[row.instruction_id].repository_id,
@@ -111,8 +115,8 @@ def load_ranked_breaks(
             unexplained_seconds=row.unexplained_seconds,
             hits=int(row.hits),
             misses=int(row.misses),
-            causes=dict(causes[row.instruction_id].most_common()),
-            last_day=last_day[row.instruction_id],
+            causes=causes[row.instruction_id],
+            last_day=row.last_day,
         )
         for row in worst
     ]

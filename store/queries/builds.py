@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Row, Select, delete, select, tuple_, update
+from sqlalchemy import Row, ScalarSelect, Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, joinedload
 
 from cachescope import model
@@ -108,21 +109,21 @@ def load_newer_and_older(session: Session, build: Build) -> tuple[int | None, in
 
 
 def load_branches(session: Session, repository_id: int, limit: int = 200) -> list[str]:
-    """The branches of a repository's builds by name, found by skipping through the index from one to the next."""
-    found: list[str] = []
-    last = ""
-    while len(found) < limit:
-        following = session.scalar(
-            select(Build.branch)
-            .where(Build.repository_id == repository_id, Build.branch > last)
-            .order_by(Build.branch)
-            .limit(1)
+    """The branches of a repository's builds by name.
+
+    A DISTINCT would read the whole index; this skips in it from one branch to the next.
+    """
+
+    def first_after(name: Any) -> ScalarSelect[str]:
+        return (
+            select(func.min(Build.branch))
+            .where(Build.repository_id == repository_id, Build.branch > name)
+            .scalar_subquery()
         )
-        if following is None:
-            break
-        found.append(following)
-        last = following
-    return found
+
+    names = select(first_after("").label("name")).cte("names", recursive=True)
+    names = names.union_all(select(first_after(names.c.name)).where(names.c.name.is_not(None)))
+    return list(session.scalars(select(names.c.name).where(names.c.name.is_not(None)).limit(limit)))
 
 
 def load_images_of_build(session: Session, build_id: int) -> Sequence[BuildImage]:

@@ -36,17 +36,21 @@ def count_bins(numbers: Iterable[int]) -> dict[str, int]:
     return {str(number): count for number, count in sorted(Counter(numbers).items())}
 
 
-def merge(histograms: Iterable[Mapping[str, int]]) -> Counter[int]:
-    """Add histograms up, with numbers as keys."""
-    merged: Counter[int] = Counter()
+def merge(histograms: Iterable[Mapping[str, int]]) -> dict[int, int]:
+    """Add histograms up, with numbers as keys, in ascending order."""
+    merged: dict[str, int] = {}
+    known = merged.get
     for histogram in histograms:
         for number, count in histogram.items():
-            merged[int(number)] += count
-    return merged
+            merged[number] = known(number, 0) + count
+    return dict(sorted((int(number), count) for number, count in merged.items()))
 
 
 def bin_quantile(histogram: Mapping[int, int], share: float) -> float | None:
-    """The bin, between two by a straight line, below which this share of the values lies; None of nothing."""
+    """The bin, between two by a straight line, below which this share of the values lies; None of nothing.
+
+    The keys of the histogram are in ascending order.
+    """
     total = sum(histogram.values())
     if not total:
         return None
@@ -73,8 +77,8 @@ def is_countable(value: float | None) -> bool:
 
 
 def _bin_at(histogram: Mapping[int, int], rank: int) -> int:
-    for number in sorted(histogram):
-        rank -= histogram[number]
+    for number, count in histogram.items():
+        rank -= count
         if rank < 0:
             return number
     raise AssertionError("the rank lies past the last value")

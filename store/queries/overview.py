@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from itertools import chain
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store.models import Build, DailyBuilds, Repository
-from store.queries.rollups import DEFAULT_CLASSES, Period, add_up, select_days
+from store.queries.rollups import DEFAULT_CLASSES, DayRow, Period, add_up, add_up_efficiency, select_days, select_sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class RepositoryOverview:
     repository: Repository
     period: Period
     previous: Period
-    """Of as many days before the period."""
+    """Of as many days before the period; without medians."""
     efficiency_by_day: tuple[tuple[date, float | None], ...]
     """Of the days with a build, oldest first; None where a day's efficiency is not known."""
     last_build: Build | None
@@ -53,37 +53,38 @@ def load_overview(
     repositories = session.scalars(statement.order_by(Repository.name, Repository.id)).all()
     ids = [repository.id for repository in repositories]
     before = first - (last - first) - timedelta(days=1)
-    rows: dict[int, list[Row[Any]]] = defaultdict(list)
+    rows: dict[int, list[DayRow]] = defaultdict(list)
     for row in session.execute(
-        select_days(DailyBuilds, before, last, branch_classes).where(DailyBuilds.repository_id.in_(ids))
+        select_days(DailyBuilds, first, last, branch_classes).where(DailyBuilds.repository_id.in_(ids))
     ):
-        rows[row.repository_id].append(row)
+        rows[row[0]].append(row)
+    sums_before = session.execute(
+        select_sums(before, first - timedelta(days=1), branch_classes).where(DailyBuilds.repository_id.in_(ids))
+    ).all()
+    previous = {row[0]: add_up([row]) for row in sums_before}
     last_builds = _load_last_builds(session, ids)
     lines = [
-        _overview(repository, rows[repository.id], first, last_builds.get(repository.id)) for repository in repositories
+        RepositoryOverview(
+            repository=repository,
+            period=add_up(rows[repository.id]),
+            previous=previous.get(repository.id) or add_up([]),
+            efficiency_by_day=_efficiency_by_day(rows[repository.id]),
+            last_build=last_builds.get(repository.id),
+        )
+        for repository in repositories
     ]
-    every = [row for of_repository in rows.values() for row in of_repository]
     return TeamOverview(
-        period=add_up(row for row in every if row.day >= first),
-        previous=add_up(row for row in every if row.day < first),
+        period=lines[0].period if len(lines) == 1 else add_up(chain.from_iterable(rows.values())),
+        previous=add_up(sums_before),
         repositories=tuple(sorted(lines, key=lambda line: (-line.period.lost_seconds, line.repository.name))),
     )
 
 
-def _overview(
-    repository: Repository, rows: Sequence[Row[Any]], first: date, last_build: Build | None
-) -> RepositoryOverview:
-    by_day: dict[date, list[Row[Any]]] = {}
+def _efficiency_by_day(rows: Sequence[DayRow]) -> tuple[tuple[date, float | None], ...]:
+    by_day: dict[date, list[DayRow]] = {}
     for row in rows:
-        if row.day >= first:
-            by_day.setdefault(row.day, []).append(row)
-    return RepositoryOverview(
-        repository=repository,
-        period=add_up(row for row in rows if row.day >= first),
-        previous=add_up(row for row in rows if row.day < first),
-        efficiency_by_day=tuple((day, add_up(of_day).cache_efficiency) for day, of_day in by_day.items()),
-        last_build=last_build,
-    )
+        by_day.setdefault(row[1], []).append(row)
+    return tuple((day, add_up_efficiency(of_day)) for day, of_day in by_day.items())
 
 
 def _load_last_builds(session: Session, repository_ids: Sequence[int]) -> dict[int, Build]:

@@ -11,7 +11,7 @@ from datetime import date
 from math import fsum
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, select
+from sqlalchemy import Date, Row, Select, delete, func, literal, select
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.orm import Session
 
@@ -28,10 +28,12 @@ from store.models import (
     Step,
 )
 from store.queries import histograms
-from store.types import utc_now
+from store.types import Json, utc_now
 
 DEFAULT_CLASSES = ("default",)
 """What pages show unless asked for more: the default branch."""
+
+DayRow = Row[*tuple[Any, ...]]
 
 
 def mark_dirty(session: Session, repository_id: int, days: Iterable[date]) -> None:
@@ -115,7 +117,7 @@ class _Sums:
     costs: dict[bool | None, list[float]] = field(default_factory=lambda: {True: [], False: [], None: []})
     last_build_id: int = 0
 
-    def add(self, row: Row[Any], *, overhead: float | None) -> None:
+    def add(self, row: DayRow, *, overhead: float | None) -> None:
         """Add a build, or an image's part of one."""
         self.builds += 1
         self.last_build_id = row.id  # rows come in the order of their start
@@ -285,6 +287,8 @@ _SUMMED = (
     "overhead_seconds",
     "duration_count",
 )
+_COLUMNS = ("repository_id", "day", "hit_rates", "durations", "last_build_id", *_SUMMED)
+_EFFICIENCY = ("hits", "misses", "seconds_spent", "seconds_avoided", "avoided_unknown")
 
 
 def load_period(
@@ -310,7 +314,7 @@ def load_days(
     image_id: int | None = None,
 ) -> list[tuple[date, Period]]:
     """The figures of each day that had a build, oldest first."""
-    by_day: dict[date, list[Row[Any]]] = {}
+    by_day: dict[date, list[DayRow]] = {}
     for row in _daily_rows(session, repository_id, first, last, branch_classes=branch_classes, image_id=image_id):
         by_day.setdefault(row.day, []).append(row)
     return [(day, add_up(rows)) for day, rows in by_day.items()]
@@ -324,7 +328,7 @@ def _daily_rows(
     *,
     branch_classes: Sequence[str],
     image_id: int | None,
-) -> Sequence[Row[Any]]:
+) -> Sequence[DayRow]:
     table: type[DailyBuilds | DailyImages] = DailyBuilds if image_id is None else DailyImages
     statement = select_days(table, first, last, branch_classes).where(table.repository_id == repository_id)
     if image_id is not None:
@@ -337,48 +341,79 @@ def select_days(
 ) -> Select[*tuple[Any, ...]]:
     """Select the columns that `add_up` adds up, in the order of days."""
     return (
-        select(
-            table.repository_id,
-            table.day,
-            table.hit_rates,
-            table.durations,
-            table.last_build_id,
-            *(getattr(table, name) for name in _SUMMED),
-        )
+        select(*(getattr(table, name) for name in _COLUMNS))
         .where(table.day.between(first, last), table.branch_class.in_(branch_classes))
         .order_by(table.day, table.branch_class)
     )
 
 
-def add_up(rows: Iterable[Row[Any]]) -> Period:
-    """Add up rows of daily sums: anything with their columns."""
-    every = list(rows)
-    sums = {name: fsum(getattr(row, name) or 0 for row in every) for name in _SUMMED}
-    counts = {name: round(sums[name]) for name in ("builds", "failed", "hits", "misses", "unknown", "avoided_unknown")}
-    is_spent_known = not counts["misses"] or any(row.seconds_spent is not None for row in every)
-    spent = sums["seconds_spent"] if is_spent_known else None
-    rates = histograms.merge(row.hit_rates for row in every)
-    durations = histograms.merge(row.durations for row in every)
+def select_sums(first: date, last: date, branch_classes: Sequence[str]) -> Select[*tuple[Any, ...]]:
+    """Select what `add_up` adds up, but one row a repository and without histograms: sums made by the database."""
+    empty = literal({}, type_=Json)
+    return (
+        select(
+            DailyBuilds.repository_id,
+            literal(first, type_=Date).label("day"),
+            empty.label("hit_rates"),
+            empty.label("durations"),
+            func.max(DailyBuilds.last_build_id).label("last_build_id"),
+            *(func.sum(getattr(DailyBuilds, name)).label(name) for name in _SUMMED),
+        )
+        .where(DailyBuilds.day.between(first, last), DailyBuilds.branch_class.in_(branch_classes))
+        .group_by(DailyBuilds.repository_id)
+    )
+
+
+def add_up(rows: Iterable[DayRow]) -> Period:
+    """Add up rows of `select_days` or `select_sums`."""
+    columns = _columns_of(rows)
+    sums = {name: sum(filter(None, columns[name])) for name in _SUMMED}
+    counts = {name: int(sums[name]) for name in ("builds", "failed", "hits", "misses", "unknown", "avoided_unknown")}
+    spent = _time_spent(columns, sums)
+    rates = histograms.merge(columns["hit_rates"])
+    durations = histograms.merge(columns["durations"])
     return Period(
         **counts,
         hit_rate=hit_rate(counts["hits"], counts["misses"]),
         hit_rate_median=histograms.rate_quantile(rates, 0.5),
         hit_rate_p10=histograms.rate_quantile(rates, 0.1),
         seconds_spent=spent,
-        seconds_avoided=sums["seconds_avoided"],
-        cache_efficiency=efficiency(
-            hits=counts["hits"],
-            misses=counts["misses"],
-            seconds_avoided=sums["seconds_avoided"] if counts["hits"] > counts["avoided_unknown"] else None,
-            seconds_spent=spent,
-        ),
-        lost_seconds=sums["lost_seconds"],
-        rebuild_seconds=sums["rebuild_seconds"],
-        unexplained_seconds=sums["unexplained_seconds"],
-        overhead_seconds=sums["overhead_seconds"],
+        seconds_avoided=float(sums["seconds_avoided"]),
+        cache_efficiency=_efficiency(sums, spent),
+        lost_seconds=float(sums["lost_seconds"]),
+        rebuild_seconds=float(sums["rebuild_seconds"]),
+        unexplained_seconds=float(sums["unexplained_seconds"]),
+        overhead_seconds=float(sums["overhead_seconds"]),
         net_saving_seconds=net_saving(sums["seconds_avoided"], sums["overhead_seconds"]),
         duration_median=histograms.duration_quantile(durations, 0.5),
         duration_p90=histograms.duration_quantile(durations, 0.9),
-        duration_count=round(sums["duration_count"]),
-        last_build_id=max((row.last_build_id for row in every if row.last_build_id), default=None),
+        duration_count=int(sums["duration_count"]),
+        last_build_id=max(filter(None, columns["last_build_id"]), default=None),
+    )
+
+
+def add_up_efficiency(rows: Iterable[DayRow]) -> float | None:
+    """The cache efficiency of rows alone, without looking at their histograms."""
+    columns = _columns_of(rows)
+    sums = {name: sum(filter(None, columns[name])) for name in _EFFICIENCY}
+    return _efficiency(sums, _time_spent(columns, sums))
+
+
+def _columns_of(rows: Iterable[DayRow]) -> dict[str, Sequence[Any]]:
+    every = list(rows)
+    return dict(zip(_COLUMNS, zip(*every, strict=True), strict=True)) if every else dict.fromkeys(_COLUMNS, ())
+
+
+def _time_spent(columns: dict[str, Sequence[Any]], sums: dict[str, float]) -> float | None:
+    if sums["misses"] and all(seconds is None for seconds in columns["seconds_spent"]):
+        return None
+    return float(sums["seconds_spent"])
+
+
+def _efficiency(sums: dict[str, float], spent: float | None) -> float | None:
+    return efficiency(
+        hits=int(sums["hits"]),
+        misses=int(sums["misses"]),
+        seconds_avoided=sums["seconds_avoided"] if sums["hits"] > sums["avoided_unknown"] else None,
+        seconds_spent=spent,
     )
