@@ -127,7 +127,7 @@ def home(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CACHESCOPE_DATA", str(folder))
     monkeypatch.setenv("CACHESCOPE_DATABASE_URL", database_url)
-    monkeypatch.setenv("CACHESCOPE_SECRET_KEY", "a key for tests alone, 32 characters or more")
+    monkeypatch.setenv("CACHESCOPE_SECRET_KEY", "a key for tests alone that has 32 characters or more")
     monkeypatch.setenv("CACHESCOPE_WORKER_QUEUE_FOLDER", str(folder / "queue"))
     serving.forget_settings()
     yield folder

@@ -24,6 +24,7 @@ import workers.settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 60.0
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def serve(app: FastAPI) -> Iterator[str]:
     thread.start()
     try:
         wait_for(lambda: server.started, "the application to start")
-        yield "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(PATIENCE_SECONDS)
@@ -66,7 +67,8 @@ class Installation:
     folder: Path
     database_url: str
     port: int
-    redis_url: str | None = None
+    redis_folder: Path | None = None
+    """Where a Redis of its own keeps its file; without one the queue is a folder."""
     settings: dict[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -76,6 +78,11 @@ class Installation:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def redis_url(self) -> str | None:
+        """Where the broker answers."""
+        return f"redis+socket://{self.redis_folder}/redis.sock" if self.redis_folder else None
+
+    @property
     def environment(self) -> dict[str, str]:
         """The settings of every process."""
         given = {name: value for name, value in os.environ.items() if not name.startswith("CACHESCOPE_")}
@@ -83,7 +90,7 @@ class Installation:
         return given | {
             "CACHESCOPE_DATA": str(self.folder),
             "CACHESCOPE_DATABASE_URL": self.database_url,
-            "CACHESCOPE_SECRET_KEY": "a key for tests alone, 32 characters or more",
+            "CACHESCOPE_SECRET_KEY": "a key for tests alone that has 32 characters or more",
             "CACHESCOPE_WORKER_QUEUE_FOLDER": str(self.folder / "queue"),
             **({"REDIS_URL": self.redis_url} if self.redis_url else {}),
             **self.settings,
@@ -92,10 +99,13 @@ class Installation:
     def commands(self) -> dict[str, list[str]]:
         """How each process is started."""
         python = sys.executable
-        return {
+        redis = {"port": "0", "unixsocket": f"{self.redis_folder}/redis.sock", "dir": str(self.redis_folder)}
+        redis |= {"appendonly": "yes", "save": ""}
+        words = [word for name, value in redis.items() for word in (f"--{name}", value)]
+        broker = {"broker": ["redis-server", *words]} if self.redis_folder else {}
+        return broker | {
             "web": [python, "-m", "uvicorn", "asgi:app", "--port", str(self.port), "--no-access-log"],
-            "worker": [python, "-m", "celery", "-A", "workers.app", "worker", "--concurrency", "2"]
-            + ["--without-gossip", "--without-mingle", "--without-heartbeat"],
+            "worker": [python, "-m", "celery", "-A", "workers.app", "worker", "--concurrency", "2", *QUIET],
             "scheduler": [python, "-m", "workers.schedule"],
         }
 
@@ -122,6 +132,10 @@ class Installation:
         """End all processes."""
         for name in list(self.processes):
             self.kill(name)
+
+    def answers(self) -> bool:
+        """Whether the web process answers."""
+        return _status(f"{self.url}/healthz") == 200
 
     def wait_until_ready(self) -> None:
         """Wait until the web process answers and sees a worker and a scheduler."""

@@ -104,8 +104,11 @@ def sign_in(session: Session, email: str, password: str) -> User:
     Raises CredentialsRefusedError, which does not say whether the address or the password is wrong.
     """
     user = accounts.find_user_by_email(session, email[:300])
+    password_hash = user.password_hash if user else None
+    # Nothing has been written yet, and a comparison takes long: on SQLite nobody else could write meanwhile.
+    session.rollback()
     with _hashing:
-        is_right = is_password_right(user.password_hash if user else None, password)
+        is_right = is_password_right(password_hash, password)
     if user is None or not is_right or user.password_hash is None:
         raise CredentialsRefusedError("This e-mail address and this password do not belong together.")
     if needs_new_hash(user.password_hash):
