@@ -1,8 +1,9 @@
 """Fixtures that tests of several folders share."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,16 @@ DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what was read into the expected JSON files")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where nothing may be skipped, a skipped test has failed, whoever skipped it."""
+    report = yield
+    if report.skipped and os.environ.get(servers.NOTHING_SKIPPED) == "1":
+        report.outcome = "failed"
+        report.longrepr = f"{servers.NOTHING_SKIPPED} is set, but this was skipped: {report.longrepr}"
+    return report
 
 
 @pytest.fixture
