@@ -21,7 +21,7 @@ SIMILAR_ELSEWHERE = 0.8
 _SAME_STAGE = 0.4
 """The share of instructions that two stages of different names must have in common to be one stage."""
 
-_WORDS = re.compile(r"[A-Za-z0-9_]+|[^\sA-Za-z0-9_]")
+_WORDS = re.compile(r"[A-Za-z0-9_.-]+")
 _SPACES = re.compile(r"\s+")
 _UNNAMED = re.compile(r"stage-\d{1,4}")
 _MAX_WORDS = 400
