@@ -265,7 +265,8 @@ class BuildahBuilds:
                 if before.total != head.total:
                     continue
                 if head.number == before.number and head.text == before.text and _follows(head, before):
-                    return True  # the same line twice
+                    before.place = before.place._replace(ordinal=head.place.ordinal)  # the same line twice
+                    return True
                 if head.number != before.number + 1:
                     if build.doubtful is None or not _is_next(head, build.doubtful) or not _ends_step(above):
                         continue

@@ -391,8 +391,9 @@ class DockerBuilds:
             last, is_newest = build.last, index == len(self._live) - 1
             if head.total != last.total:
                 continue
-            if head.number == last.number and head.ordinal == last.ordinal + 1 and head.text == last.text:
-                return True  # the same line twice
+            if head.number == last.number and head.ordinal - last.ordinal <= 1 and head.text == last.text:
+                last.ordinal = head.ordinal  # the same line twice
+                return True
             if head.number == last.number + 1:
                 speaks = last.keyword == "RUN" and not last.cached
                 if is_newest and speaks and (not ends_step or (build.removes and last.container)):

@@ -93,6 +93,8 @@ class _Step:
     output_from: int | None = None
     """The line of `Running: […]`: below it the command speaks."""
     is_snapshot_taken: bool = False
+    told_at: int = 0
+    """The last line that told it; a log may have lines twice."""
 
 
 @dataclass(slots=True)
@@ -211,6 +213,11 @@ class _KanikoParser:
     def _begin_step(self, build: _OpenBuild, keyword: str, message: _Message) -> None:
         if self._is_output(build) or build.outcome is not Outcome.INCOMPLETE:
             return
+        text = message.text.rstrip()[:_TEXT_CAP]
+        last = build.steps[-1] if build.steps else None
+        if last is not None and last.text == text and last.told_at + 1 == message.line:
+            last.told_at = message.line  # the same line twice
+            return
         self._steps += 1
         if self._steps > STEP_CAP:
             warning = f"The log holds more than {STEP_CAP} steps: the rest is not read."
@@ -220,8 +227,7 @@ class _KanikoParser:
         started = None
         if message.at is not None and build.started_at is not None:
             started = round(max(0.0, message.at - build.started_at), 6)
-        text = message.text.rstrip()[:_TEXT_CAP]
-        step = _Step(text, keyword, build.stage, message.line, message.at, started)
+        step = _Step(text, keyword, build.stage, message.line, message.at, started, told_at=message.line)
         if build.from_cache[text] > 0:
             build.from_cache[text] -= 1
             step.cached = True
