@@ -53,7 +53,6 @@ FORMS: Final = (
     _form("GitHub token", "github_pat_", rb"github_pat_[A-Za-z0-9_]{22,255}+"),
     _form("GitHub token", "ghs_", rb"ghs_[A-Za-z0-9_.-]{20,4096}+"),
     _form("GitHub token", "ghp_ gho_ ghu_ ghr_", rb"gh[pour]_[A-Za-z0-9_]{20,255}+"),
-    _form("GitHub token", "v1.", _EDGE + rb"v1\.[0-9a-f]{40}(?![0-9A-Za-z])"),
     _form(
         "GitLab token",
         "glpat- gloas- gldt- glrt- glrtr- glcbt- glptt- glft- glimt- glagent- glsoat- glffct- glwt-",
@@ -135,6 +134,8 @@ FORMS: Final = (
         rb"(?:[?&;\s\"']|^|u0026|%26|%3[Ff])sig(?:=|%3[Dd])(?P<v>(?:[A-Za-z0-9+/=_~.-]|%[2-3][0-9A-Fa-f]|%25[2-3][0-9A-Fa-f]){16,1024}+)",
     ),
 )
+
+_NEEDLES: Final = tuple((needle, form) for form in FORMS for needle in form.needles)
 
 _BASIC_AUTH: Final = re.compile(
     rb":(?://|\\/\\/)(?P<user>[^\s/:@\"'<>\\]{0,256}+)"
@@ -242,20 +243,41 @@ _PLAIN_FORMS: Final = tuple(
     b"AKIA ASIA ABIA ACCA AIza ATBB ATATT3 ATCTT3 SK GR1348941 LS0tLS1CRUdJTi "
     b"IQoJb3JpZ2lu FwoGZXIvYXdz FQoGZXIvYXdz".split()
 )
+_SLASHED_FORMS: Final = (b"IQoJb3JpZ2lu", b"oGZXIvYXdz")
+"""Session tokens of AWS are base64, whose slashes may leave no long run."""
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
 _DULL: Final = b"abcdefghijklmnopqrstuvwxyz_-"  # a run of these alone is a name of ours, not a key
-# Each begins with a literal, which `re` finds at gigabytes per second; they read the chunk in lower case.
+# One of these stands in or just before the run, or it is an identifier, a digest, the name of a package.
+_FORM_MARKS: Final = re.compile(
+    rb"gh[pousr]_|github_pat_|gl[a-z]{2,5}-|GR1348941|AT(?:BB|ATT3|CTT3)|bk[a-z]{2}_|CCIP|npm_|pypi-|dckr_|A[KSBC][IC]A"
+    rb"|AIza|ya29|GOCSPX|Q~|xox|xapp-|[0-9](?::|%3[Aa])|_live_|_test_|whsec_|SK|SG\."
+    rb"|key-|sntry|HRKU|_v1_|hv[sbr]\.|[sb]\.|dd(?:app|pat)|eyJ|LS0tLS1C|[0-9a-f]{32}-[0-9a-f]{8}-"
+)
+
+
+def _naming(word: bytes, more: bytes = b"") -> re.Pattern[bytes]:
+    """Return what finds a telling word that may name a value: with a separator, or as an option or ENV with a space.
+
+    It begins with a literal, which `re` finds at gigabytes per second. It reads the chunk in lower case.
+    """
+    return re.compile(
+        word + more + rb"(?:[a-z0-9_.-]{0,64}+[\"'\\]{0,4}[ \t]{0,3}(?:[?:+]?[=:]|%3d|\x1b|\\)"
+        rb"|(?:(?<=[_-]" + word + rb")|(?<=env " + word + rb"))[a-z0-9_.-]{0,64}+[ \t])"
+    )
+
+
 _NAME_PATTERNS: Final = (
-    re.compile(rb"token"),
-    re.compile(rb"secret"),
-    re.compile(rb"credential"),
+    _naming(b"token"),
+    _naming(b"secret"),
+    _naming(b"credential", b"s?"),
+    _naming(b"key"),
+    _naming(b"pass"),
     re.compile(rb"auth(?:orization)?(?:[\"'\\=:\x1b]|%3d|[ \t]{1,2}=)"),
-    re.compile(rb"key[a-z0-9_.-]{0,64}+[\"'\\]{0,4}[ \t\x1b]{0,3}(?:[?:+]?[=:]|%3d|\x1b|\\|[ ])"),
-    re.compile(rb"pass(?:w|ph|=|%3d)"),
     re.compile(rb"sig(?:nature)?(?:=|%3d)"),
     re.compile(rb":(?://|\\/\\/)[^\s/]{0,768}?@"),
     re.compile(rb"%3a%2f%2f[^\s/]{0,768}?%40"),
 )
+_NAME_WORDS: Final = (b"token", b"secret", b"pass", b"key", b"auth", b"credential")
 _JSON_STRING: Final = re.compile(rb"\"([A-Za-z0-9+/]{8,}+={0,2})\"")
 
 
@@ -337,13 +359,10 @@ class Redactor:
         if b"LS0tLS1CRUdJTi" in line:
             line = _KEY_BASE64.sub(self._replace_packed_key, line)
         with_aws_key = False
-        for form in FORMS:
-            for needle in form.needles:
-                if needle in line:
-                    found = self.replacements
-                    line = form.pattern.sub(self._replacer(form.kind), line)
-                    with_aws_key |= self.replacements > found and form.kind == "AWS access key id"
-                    break
+        for form in [form for needle, form in _NEEDLES if needle in line]:
+            found = self.replacements
+            line = form.pattern.sub(self._replacer(form.kind), line)
+            with_aws_key |= self.replacements > found and form.kind == "AWS access key id"
         if b"@" in line:
             line = _BASIC_AUTH.sub(self._replace_basic_auth, line)
         if b"%40" in line:
@@ -381,6 +400,8 @@ class Redactor:
         out: list[bytes] = []
         done = at = 0
         lowered = line.lower()
+        if not any(word in lowered for word in _NAME_WORDS):
+            return line
         while match := _NAMED.search(lowered, at):
             value = _value_of(line, match)
             if value is None:
@@ -472,6 +493,11 @@ def suspects(chunk: bytes, packed: Sequence[int] = ()) -> list[int]:
     `packed` are the starts of base64 strings, in which a long run of letters means nothing.
     """
     found = _long_runs(chunk, packed)
+    for needle in _SLASHED_FORMS:
+        at = chunk.find(needle)
+        while at >= 0:
+            found.append(at)
+            at = chunk.find(needle, at + len(needle))
     lowered = chunk.lower()
     for pattern in _NAME_PATTERNS:
         found += [match.start() for match in pattern.finditer(lowered)]
@@ -495,7 +521,13 @@ def _long_runs(chunk: bytes, packed: Sequence[int]) -> list[int]:
             end = max(end, chunk.find(b'"', at))
         else:
             word = chunk[at:end]
-            if word.translate(None, _HEXADECIMAL) and word.translate(None, _DULL):
+            if (
+                word.translate(None, _HEXADECIMAL)
+                and word.translate(None, _DULL)
+                and (
+                    _FORM_MARKS.search(chunk, max(0, at - 8), end + 1) or chunk.find(b"hook", max(0, at - 96), at) >= 0
+                )
+            ):
                 found.append(at)
         at = classes.find(_LONG, end)
     return found

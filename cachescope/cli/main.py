@@ -8,6 +8,7 @@ the modules named in `COMMANDS`; commands that need the network folder or the se
 
 import ast
 import importlib
+import re
 import sys
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -22,6 +23,8 @@ from cachescope.errors import CachescopeError
 
 COMMANDS = ("analyze", "explain", "advise", "detect", "push", "exec")
 """The commands of the library, in the order of the help: modules of this folder."""
+
+_OWN_NAME = re.compile(r"`cachescope [^`]{1,80}`: ")
 
 PROJECT_FOLDERS = ("cachescope", "integrations", "store", "workers", "service", "dashboards")
 
@@ -53,7 +56,7 @@ def help_line(path: Path) -> str:
         return ""
     text: str = ast.literal_eval(head[: end + 3])
     first = " ".join(text.split("\n\n", 1)[0].split())
-    # "`cachescope push`: sends a log …": the list already names the command.
+    first = _OWN_NAME.sub("", first)  # the list names the command already
     return first[0].upper() + first[1:] if first else ""
 
 

@@ -140,6 +140,8 @@ def test_a_help_line_is_the_first_sentence_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text('"""does one\nthing.\n\nAnd more."""\nraise SystemExit\n')
     assert help_line(path) == "Does one thing."
+    path.write_text('"""`cachescope up`: runs it."""\n')
+    assert help_line(path) == "Runs it."
     path.write_text("x = 1\n")
     assert help_line(path) == ""
     path.write_text('"""never closed')
