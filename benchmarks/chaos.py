@@ -200,9 +200,7 @@ def main() -> None:
         outcome = run(installation, engine, token, uploads=options.uploads, seconds=options.seconds, seed=options.seed)
         engine.dispose()
     print(f"{options.database} + {options.queue}: {sum(outcome.kills.values())} kills {dict(outcome.kills)}")
-    print(
-        f"  {len(outcome.accepted)} logs accepted in {outcome.sending_seconds:.0f} s, {outcome.repeats} requests repeated"
-    )
+    print(f"  {len(outcome.accepted)} logs accepted in {outcome.sending_seconds:.0f} s, {outcome.repeats} tries failed")
     print(f"  settled {outcome.settling_seconds:.1f} s later, {outcome.builds} builds")
     for fault in outcome.faults[:20]:
         print(f"  FAULT: {fault}")
