@@ -24,6 +24,7 @@ _ENOUGH_TO_SNIFF = 16 * 1024
 DOCUMENT_CAP = 24 * 1024 * 1024
 """A document is kept whole up to here; a larger one is read as lines."""
 _FIRST_LOOK = 4096
+_AROUND_NEEDLE = 512
 _CHANNEL_CAP = 256
 _BUILD_CAP = 20_000
 
@@ -379,8 +380,23 @@ class StackedPrefix:
 
 
 def recognise_prefix(head: bytes) -> tuple[str | None, LinePrefix, bool]:
-    """Return the wrapper's name, its prefix (stacked where one stands inside another), and whether it has channels."""
-    head = head[:HEAD]
+    """Return the wrapper's name, its prefix (stacked where one stands inside another), and whether it has channels.
+
+    A log may begin with lines of something else: then the lines around the first needle of a format tell.
+    """
+    recognised = _recognise_prefix(head[:HEAD])
+    if recognised[1] is not PREFIXES["none"]:
+        return recognised
+    needles = tuple(needle for log_format in FORMATS.values() for needle in log_format.needles)
+    at = _first_needle(head, needles, None)
+    start = head.rfind(b"\n", 0, max(0, at - _AROUND_NEEDLE)) + 1
+    if at < 0 or start == 0:
+        return recognised
+    late = _recognise_prefix(head[start : start + HEAD])
+    return late[0] or recognised[0], late[1], late[2]
+
+
+def _recognise_prefix(head: bytes) -> tuple[str | None, LinePrefix, bool]:
     bare = PREFIXES["none"]
     chosen: LinePrefix | None = None
     wrapper: str | None = None
@@ -396,8 +412,7 @@ def recognise_prefix(head: bytes) -> tuple[str | None, LinePrefix, bool]:
             prefix = prefix.fitted(sample)
         wrapper = wrapper or prefix.wrapper
         chosen = prefix if chosen is None else StackedPrefix(chosen, prefix)
-        stripped = [prefix.strip(line) for line in sample.split(b"\n")]
-        sample = b"\n".join(line.text for line in stripped)
+        sample = b"\n".join(prefix.strip(line).text for line in sample.split(b"\n"))
     if chosen is None:
         return wrapper, bare, False
     has_channels = any(chosen.strip(line).channel is not None for line in head.split(b"\n"))

@@ -106,7 +106,7 @@ class StatusSolve(Solve):
         if isinstance(error, str) and error:
             work.error = error[:TEXT_CAP]
         started, completed = item.get("started"), item.get("completed")
-        if started and (started in work.spans or len(work.spans) < _INTERVAL_CAP) and isinstance(started, str | float):
+        if isinstance(started, str | float) and (started in work.spans or len(work.spans) < _INTERVAL_CAP):
             work.spans[started] = completed or work.spans.get(started)
         work.is_complete = completed is not None
         self.last_line = line

@@ -18,10 +18,14 @@ from cachescope.prefixes._stamps import STAMP, parse_stamp, seconds_of
 from cachescope.prefixes.base import Line, LinePrefix
 
 _MARKER = re.compile(
-    rb"#[0-9]{1,6} (?:\[[^\]\n]{1,200}\] |DONE [0-9.]{1,9}s|CACHED|ERROR: |[0-9]{1,6}\.[0-9]{1,3} |transferring |exporting )"
-    rb"|Step [0-9]{1,4}/[0-9]{1,4} : [A-Z]|(?:\[[0-9]{1,3}/[0-9]{1,3}\] )?STEP [0-9]{1,4}(?:/[0-9]{1,4})?: [A-Z]| ---> (?:[0-9a-f]{12}|Using cache|Running in)"
+    rb"#[0-9]{1,6} (?:\[[^\]\n]{1,200}\] |DONE [0-9.]{1,9}s|CACHED|ERROR: |[0-9]{1,6}\.[0-9]{1,3} "
+    rb"|transferring |exporting )"
+    rb"|Step [0-9]{1,4}/[0-9]{1,4} : [A-Z]|(?:\[[0-9]{1,3}/[0-9]{1,3}\] )?STEP [0-9]{1,4}(?:/[0-9]{1,4})?: [A-Z]"
+    rb"| ---> (?:[0-9a-f]{12}|Using cache|Running in)"
 )
-_JSON_FILE = re.compile(rb'\s{0,8}\{"(?:log|stream|time)":"')
+_JSON_FILE = re.compile(rb'\s{0,8}\{[^\n]{0,65536}?"(?:log|msg|message)"\s?:\s?"')
+_TEXT_KEYS = ("log", "msg", "message")
+_TIME_KEYS = ("time", "ts", "timestamp", "@timestamp")
 _DIGITS = re.compile(rb"[0-9]+")
 _ZONELESS = re.compile(rb"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)[.,]?(\d{0,9})")
 _ANY_STAMP = re.compile(STAMP)
@@ -30,7 +34,7 @@ _LONGEST = 256
 
 
 class _JsonFile:
-    """Docker's json-file log driver: one JSON object per piece of a line."""
+    """Docker's json-file log driver and JSON log frameworks: one object per line."""
 
     wrapper = None
 
@@ -49,10 +53,12 @@ class _JsonFile:
             item = orjson.loads(line)
         except orjson.JSONDecodeError:
             return Line(line)
-        text, time = (item.get("log"), item.get("time")) if isinstance(item, dict) else (None, None)
-        if not isinstance(text, str):
+        fields = item if isinstance(item, dict) else {}
+        text = next((fields[key] for key in _TEXT_KEYS if isinstance(fields.get(key), str)), None)
+        if text is None:
             return Line(line)
-        at = parse_stamp(time) if isinstance(time, str) else None
+        time = next((fields[key] for key in _TIME_KEYS if isinstance(fields.get(key), str)), None)
+        at = parse_stamp(time) if time is not None else None
         return Line(text.encode(errors="replace").rstrip(b"\r\n"), at)
 
 
@@ -95,7 +101,7 @@ class _Generic:
         lines = [line for line in head.split(b"\n", _SAMPLE)[:_SAMPLE] if line.strip()]
         lines = lines[next((index for index, line in enumerate(lines) if shape.match(line)), 0) :]
         share = sum(shape.match(line) is not None for line in lines) / max(1, len(lines))
-        return 0.6 * share if share > 0.4 else 0.0
+        return 0.5 * share if share > 0.4 else 0.0
 
     def strip(self, line: bytes) -> Line:
         """Leave the line as it is: without a log there is no shape."""
