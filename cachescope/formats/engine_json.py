@@ -55,19 +55,18 @@ class _EngineParser:
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]]:
         """Read the messages; other lines are none of ours."""
         outside: list[tuple[int, int]] = []
-        position = 0
-        has_end = chunk.endswith(b"\n")
-        raws = chunk.split(b"\n")
-        if has_end:
-            raws.pop()
-        for number, raw in enumerate(raws, first_line):
-            line = self._prefix.strip(raw)
-            if line.text.startswith(_STARTS):
+        outside_from, position = 0, 0
+        for number, raw in enumerate(chunk.split(b"\n"), first_line):
+            line = self._prefix.strip(raw) if b'{"' in raw else None
+            if line is not None and line.text.startswith(_STARTS):
+                if position > outside_from:
+                    outside.append((outside_from, position))
+                outside_from = position + len(raw) + 1
                 self._line = number
                 self._read(line)
-            elif line.text.strip():
-                outside.append((position, position + len(raw)))
             position += len(raw) + 1
+        if len(chunk) > outside_from:
+            outside.append((outside_from, len(chunk)))
         return outside
 
     def builds(self) -> list[FoundBuild]:

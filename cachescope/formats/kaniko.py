@@ -159,7 +159,7 @@ class _KanikoParser:
     def _read(self, raw: bytes, number: int, *, is_whole: bool) -> None:
         line = self._prefix.strip(raw)
         text = visible(line.text)
-        message = _message_of(text, number, line.at)
+        message = _message_of(raw, text, number, line.at)
         if message is not None:
             if is_whole:
                 self._read_message(message)
@@ -345,8 +345,9 @@ class _Kaniko:
         """Return more the more of kaniko's own messages are there."""
         count = 0
         for start, end in _lines_with_words(head):
-            text = visible(prefix.strip(head[start:end]).text)
-            message = _message_of(text, 0, None)
+            raw = head[start:end]
+            text = visible(prefix.strip(raw).text)
+            message = _message_of(raw, text, 0, None)
             if message is not None:
                 count += message.text.startswith((*_BEGINNINGS, *_SNAPSHOTS, *_STEPS_OVER))
             elif _FAILED.match(text):
@@ -370,9 +371,10 @@ def _lines_with_words(chunk: bytes) -> Iterator[tuple[int, int]]:
         position = end + 1
 
 
-def _message_of(text: bytes, line: int, at: float | None) -> _Message | None:
-    if text.startswith(b'{"') and b'"msg":' in text:
-        return _json_message(text, line, at)
+def _message_of(raw: bytes, text: bytes, line: int, at: float | None) -> _Message | None:
+    brace = raw.find(b'{"level":"')
+    if brace >= 0:  # a prefix may have taken JSON for a log driver's
+        return _json_message(raw[brace:].rstrip(), line, at)
     message = _MESSAGE.search(text, 0, min(len(text), _TEXT_CAP))
     if message is not None and message.start() < 256:
         stamp = message[2]
@@ -396,7 +398,8 @@ def _json_message(text: bytes, line: int, at: float | None) -> _Message | None:
     if not isinstance(level, str) or not isinstance(words, str):
         return None
     own_at = parse_stamp(time) if isinstance(time, str) else None
-    return _Message(level[:4].upper().encode(errors="replace"), words.rstrip(), line, at, own_at=own_at)
+    received_at = at if at != own_at else None
+    return _Message(level[:4].upper().encode(errors="replace"), words.rstrip(), line, received_at, own_at=own_at)
 
 
 def _unquoted(text: bytes) -> str:
