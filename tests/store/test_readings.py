@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from cachescope import model
 from cachescope.comparing import Evidence
 from cachescope.metrics import update_reference
 from cachescope.model import (
@@ -410,6 +413,59 @@ def test_hostile_text_is_saved(session, repository):
     build = make_build(make_step(nasty, error="\0", stage="\ud800"), error="\0", warnings=("\0\udfff",))
     (build_id,) = save_build(session, repository, build, branch="b\0", runner="\ud800")
     assert steps_of(session, build_id)[0].error == "�"
+
+
+NAMES = st.none() | st.text(st.characters(codec=None), max_size=12)
+NUMBERS = st.none() | st.integers(-(2**70), 2**70)
+SECONDS = st.none() | st.floats(allow_nan=True, allow_infinity=True)
+STEPS = st.builds(
+    model.Step,
+    kind=st.sampled_from(StepKind),
+    text=st.text(st.characters(codec=None), max_size=20) | st.sampled_from(["RUN a", "FROM b", "COPY --from=0 a b"]),
+    status=st.sampled_from(StepStatus),
+    cached=st.sampled_from([None, True, False]),
+    cacheable=st.booleans(),
+    number=NUMBERS,
+    target=NAMES,
+    stage=NAMES,
+    platform=st.sampled_from([None, "linux/amd64", "linux/arm64"]),
+    index=NUMBERS,
+    total=NUMBERS,
+    instruction=st.sampled_from([None, "RUN", "FROM", "COPY"]),
+    started_seconds=SECONDS,
+    duration_seconds=SECONDS,
+    digest=NAMES,
+    error=NAMES,
+    output_lines=st.integers(0, 2**40),
+    line=NUMBERS,
+    inputs=st.lists(st.text(max_size=3), max_size=3).map(tuple),
+    transferred_bytes=NUMBERS,
+)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    found=st.lists(
+        st.builds(
+            make_build,
+            *[STEPS] * 4,
+            outcome=st.sampled_from(Outcome),
+            error=NAMES,
+            started_at=SECONDS,
+            duration_seconds=SECONDS,
+            context_bytes=NUMBERS,
+        ),
+        max_size=3,
+    ),
+    branch=NAMES,
+)
+def test_whatever_a_parser_finds_is_saved_and_summed_up(session, repository, found, branch):
+    delivery = make_delivery(session, repository)
+    for _ in range(2):
+        ids = readings.save_reading(session, delivery, repository, make_reading(*found), RunFacts(branch=branch))
+        assert [len(steps_of(session, build_id)) for build_id in ids] == [len(build.steps) for build in found]
+    rollups.recompute_dirty_days(session)
+    assert rollups.list_dirty_days(session) == []
 
 
 # Reading again
