@@ -100,6 +100,6 @@ def is_zone(name: str) -> bool:
     """Whether a time zone of this name is known here."""
     try:
         ZoneInfo(name)
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         return False
     return True

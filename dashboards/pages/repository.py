@@ -246,13 +246,14 @@ def _key(before: str | None) -> build_rows.BuildKey | None:
 
 def _day(text: str) -> date | None:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         return None
+    return day if 1971 <= day.year <= 9000 else None
 
 
 def _midnight(day: date | None, zone: str) -> datetime | None:
-    if day is None or not 1971 <= day.year <= 9000:
+    if day is None:
         return None
     return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone if is_zone(zone) else "UTC")).astimezone(UTC)
 
