@@ -24,6 +24,13 @@ import workers.settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 60.0
+READY = {
+    "web": b"Uvicorn running",
+    "worker": b" ready.",
+    "scheduler": b"scheduler_ready",
+    "broker": b"eady to accept connections",
+}
+"""What the log of a process says once it works."""
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
@@ -71,6 +78,8 @@ class Installation:
     """Where a Redis of its own keeps its file; without one the queue is a folder."""
     settings: dict[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    began_at: dict[str, int] = field(default_factory=dict)
+    """How long the log of each process was when it was last started."""
 
     @property
     def url(self) -> str:
@@ -113,6 +122,7 @@ class Installation:
         """Start some processes, or all of them."""
         for name in names or self.commands():
             with (self.folder / f"{name}.log").open("ab") as log:
+                self.began_at[name] = log.tell()
                 self.processes[name] = subprocess.Popen(
                     self.commands()[name],
                     cwd=ROOT,
@@ -133,9 +143,10 @@ class Installation:
         for name in list(self.processes):
             self.kill(name)
 
-    def answers(self) -> bool:
-        """Whether the web process answers."""
-        return _status(f"{self.url}/healthz") == 200
+    def is_up(self, name: str) -> bool:
+        """Whether a process has got through its start since it was last started."""
+        log = self.folder / f"{name}.log"
+        return READY[name] in log.read_bytes()[self.began_at.get(name, 0) :] if log.exists() else False
 
     def wait_until_ready(self) -> None:
         """Wait until the web process answers and sees a worker and a scheduler."""
