@@ -1,0 +1,125 @@
+"""The projects of the benchmark: small repositories with a history of commits, one habit of real ones each."""
+
+import json
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Project:
+    name: str
+    commits: list[dict[str, str]]
+    """Per commit the files that it writes."""
+    arguments: list[str] = field(default_factory=list)
+    """Of the build's command line; COMMIT stands for the commit."""
+    changes: str | None = None
+    """A path in which the image may differ, because the recommendation means to change it."""
+
+
+def python_web() -> Project:
+    """The whole context is copied before pip installs."""
+    first = {
+        "Dockerfile": "FROM BASE\nWORKDIR /app\nCOPY . .\nRUN pip install -q -r requirements.txt\n"
+        "RUN python3 -m compileall -q app\nCMD [\"python3\", \"-m\", \"app\"]\n",
+        "requirements.txt": "click==8.1.7\njinja2==3.1.4\nrequests==2.32.3\n",
+        "app/__init__.py": "",
+        "app/__main__.py": "print('hello')\n",
+        "README.md": "# Web\n",
+    }
+    commits = [first]
+    commits += [{"app/__main__.py": f"print('hello {n}')\n"} for n in range(4)]
+    commits += [{"requirements.txt": "click==8.1.7\njinja2==3.1.4\nrequests==2.32.3\nattrs==23.2.0\n"}]
+    commits += [{"app/views.py": f"VERSION = {n}\n"} for n in range(3)]
+    return Project("python-web", commits)
+
+
+def node_service() -> Project:
+    """The whole context is copied before npm installs, and the same RUN line builds."""
+    package = {"name": "service", "version": "1.0.0", "private": True, "dependencies": {"lodash": "4.17.21", "dayjs": "1.11.11"}}
+    later = {**package, "dependencies": {**package["dependencies"], "nanoid": "5.0.7"}}
+    first = {
+        "Dockerfile": "FROM BASE\nWORKDIR /srv\nCOPY . .\nRUN npm install --no-audit --no-fund\n"
+        "RUN node build.js\nCMD [\"node\", \"out.js\"]\n",
+        "package.json": json.dumps(package),
+        "build.js": "require('fs').writeFileSync('out.js', 'console.log(1)'); const t = Date.now(); while (Date.now() - t < 700);\n",
+        "src/a.js": "module.exports = 1;\n",
+        ".dockerignore": "node_modules\n.git\n",
+    }
+    commits = [first]
+    commits += [{"src/a.js": f"module.exports = {n};\n"} for n in range(5)]
+    commits += [{"package.json": json.dumps(later)}]
+    commits += [{"src/b.js": f"module.exports = {n};\n"} for n in range(3)]
+    return Project("node-service", commits)
+
+
+def c_tool() -> Project:
+    """The commit's id is an ARG at the top, needed by the last line only."""
+    first = {
+        "Dockerfile": "FROM BASE\nWORKDIR /src\nARG REVISION\nRUN gcc --version > toolchain.txt && sleep 1.2\nCOPY lib lib\n"
+        "RUN make -s -C lib\nCOPY main.c .\nRUN gcc -o tool main.c lib/lib.o && echo \"$REVISION\" > revision.txt\n"
+        "CMD [\"./tool\"]\n",
+        "lib/Makefile": "lib.o: lib.c\n\tsleep 1.5\n\tgcc -O2 -c lib.c\n",
+        "lib/lib.c": "int answer(void) { return 42; }\n",
+        "main.c": "int answer(void);\nint main(void) { return answer() - 42; }\n",
+        ".dockerignore": ".git\n",
+    }
+    commits = [first]
+    commits += [{"main.c": f"int answer(void);\nint main(void) {{ return answer() - {n}; }}\n"} for n in range(5)]
+    commits += [{"lib/lib.c": "int answer(void) { return 43; }\n"}]
+    commits += [{"main.c": f"int answer(void);\nint main(void) {{ return answer() - 1{n}; }}\n"} for n in range(2)]
+    return Project("c-tool", commits, ["--build-arg", "REVISION=COMMIT"])
+
+
+def python_worker() -> Project:
+    """Sources are copied one line above the requirements."""
+    first = {
+        "Dockerfile": "FROM BASE\nWORKDIR /job\nCOPY src src\nCOPY requirements.txt .\nRUN pip install -q -r requirements.txt\n"
+        "RUN python3 -m compileall -q src && sleep 0.5\nCMD [\"python3\", \"src/job.py\"]\n",
+        "requirements.txt": "pyyaml==6.0.2\ncolorama==0.4.6\n",
+        "src/job.py": "print('job')\n",
+        ".dockerignore": ".git\n",
+    }
+    commits = [first]
+    commits += [{"src/job.py": f"print('job {n}')\n"} for n in range(6)]
+    commits += [{"requirements.txt": "pyyaml==6.0.2\ncolorama==0.4.6\nidna==3.7\n"}]
+    return Project("python-worker", commits)
+
+
+def static_site() -> Project:
+    """Documentation for developers lies beside the pages, and all is copied."""
+    first = {
+        "Dockerfile": "FROM BASE\nWORKDIR /site\nCOPY . .\nRUN sh render.sh && sleep 1\nRUN sh check.sh && sleep 0.8\n"
+        "CMD [\"python3\", \"-m\", \"http.server\"]\n",
+        "render.sh": "mkdir -p out; for f in pages/*.txt; do cp $f out/; done\n",
+        "check.sh": "test -d out\n",
+        "pages/index.txt": "index\n",
+        "CONTRIBUTING.md": "how to\n",
+        ".github/workflows/ci.yml": "on: push\n",
+        ".dockerignore": ".git\n",
+    }
+    commits = [first]
+    for n in range(4):
+        commits += [{"pages/index.txt": f"index {n}\n"}, {"CONTRIBUTING.md": f"how to {n}\n"}]
+    commits += [{".github/workflows/ci.yml": "on: [push, pull_request]\n"}]
+    return Project("static-site", commits, changes=None)
+
+
+def node_site() -> Project:
+    """Two stages; the first copies everything before npm installs."""
+    package = {"name": "site", "version": "1.0.0", "private": True, "dependencies": {"marked": "12.0.2", "slugify": "1.6.6"}}
+    first = {
+        "Dockerfile": "FROM BASE AS build\nWORKDIR /web\nCOPY . .\nRUN npm install --no-audit --no-fund && node build.js\n"
+        "FROM BASE\nWORKDIR /www\nCOPY --from=build /web/dist dist\nRUN ls dist && sleep 0.6\n",
+        "package.json": json.dumps(package),
+        "build.js": "const fs = require('fs'); fs.mkdirSync('dist', {recursive: true});"
+        " fs.writeFileSync('dist/page.html', require('marked').marked(fs.readFileSync('page.md', 'utf8')));\n",
+        "page.md": "# Page\n",
+        "notes/todo.txt": "todo\n",
+        ".dockerignore": "node_modules\n.git\n",
+    }
+    commits = [first]
+    for n in range(4):
+        commits += [{"page.md": f"# Page {n}\n"}, {"notes/todo.txt": f"todo {n}\n"}]
+    return Project("node-site", commits)
+
+
+PROJECTS = [python_web(), node_service(), c_tool(), python_worker(), static_site(), node_site()]
