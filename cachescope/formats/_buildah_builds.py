@@ -257,7 +257,8 @@ class BuildahBuilds:
                 continue
             last = build.chains.get(head.chain)
             if last is None:
-                is_next = head.number == 1 and head.total is not None and head.stages is not None and keyword == "FROM"
+                is_beside = head.stages is not None or head.platform is not None
+                is_next = head.number == 1 and head.total is not None and is_beside and keyword == "FROM"
                 if not is_next or build.outcome is not Outcome.INCOMPLETE:
                     continue
             else:

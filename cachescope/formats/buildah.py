@@ -154,10 +154,7 @@ class _Words:
 
 class _Buildah:
     needles = (
-        b"STEP 1",
-        b"STEP 2",
-        b"] STEP ",
-        b"--> Using cache ",
+        b"STEP ",
         *(b"Error: " + word for word in _UNREADABLE_WORDS),
     )
 

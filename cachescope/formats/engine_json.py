@@ -25,13 +25,13 @@ from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.model import Build, BuiltImage, Outcome
 from cachescope.prefixes.base import Line, LinePrefix
 
-_STARTS = (b'{"stream":', b'{"aux":', b'{"id":', b'{"error', b'{"status":')
-_TRACE = b'{"id":"moby.buildkit.trace","aux":"'
-_OUTPUT = re.compile(rb'\{"stream":"(?!Step \d| ---(?:\\u003e|>)|Success|Remov|sha256:|\\n"|\[Warning\])')
+_STARTS = (b'{"stream"', b'{"aux"', b'{"id"', b'{"error', b'{"status"')
+# Programs that read the messages and write them again put spaces behind the colons.
+_OUTPUT = re.compile(rb'\{"stream": ?"(?!Step \d| ---(?:\\u003e|>)|Success|Remov|sha256:|\\n"|\[Warning\])')
 _HEADLINE = re.compile(r"Step (\d{1,5})(?:/(\d{1,5}))? ?: (.+)", re.DOTALL)
 _SURE = re.compile(
-    rb'\{"stream":"(?:Step \d{1,5}(?:/\d{1,5})? ?: |sha256:[0-9a-f]{64}\\n"\}| ---(?:\\u003e|>) )|'
-    rb'\{"id":"moby\.(?:buildkit\.trace|image\.id)","aux":|\{"errorDetail":\{'
+    rb'\{"stream": ?"(?:Step \d{1,5}(?:/\d{1,5})? ?: |sha256:[0-9a-f]{64}\\n"\}| ---(?:\\u003e|>) )|'
+    rb'\{"id": ?"moby\.(?:buildkit\.trace|image\.id)", ?"aux":|\{"errorDetail": ?\{'
 )
 _IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _BUILT = re.compile(r"Successfully built ((?:sha256:)?[0-9a-f]{6,64})\s*")
@@ -111,7 +111,10 @@ class _EngineParser:
             self._read_trace(aux)
         elif isinstance(aux, dict):
             self._read_image(aux.get("ID"), message.get("id"))
-        elif isinstance(message.get("status"), str):
+        elif isinstance(message.get("status"), str) and "progressDetail" not in message:
+            self._lines_printed += 1
+            if self._classic.awaits_line:
+                self._classic.below_headline(b"pull")
             self._remember(message["status"][:1024].encode(errors="replace"))
 
     def _read_stream(self, stream: str, place: Place) -> None:
@@ -185,7 +188,7 @@ class _EngineParser:
 
 
 class _EngineJson:
-    needles = (b'{"stream":"', b'{"id":"moby.', b'{"errorDetail":{')
+    needles = (b'{"stream":', b'"moby.', b'{"errorDetail":')
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return 0.97 where a line is a message that only a build sends."""
