@@ -137,6 +137,8 @@ class Scope:
     """ARGs declared above it in its stage, with a value from the command line or their default."""
     declared: frozenset[str] = frozenset()
     """ARGs declared above it, with or without a value."""
+    taken: frozenset[str] = frozenset()
+    """ARGs, also of stages below, whose values an ENV in force has taken over."""
     shell: str = ""
     user: str = ""
 
@@ -221,6 +223,7 @@ class Dockerfile:
         base = self.base_stage(stage)
         inherited = self._scope(base, None, given, depth + 1) if base is not None and depth < 100 else Scope()
         environment = dict(inherited.environment)
+        taken = set(inherited.taken)
         shell, user = inherited.shell, inherited.user
         arguments: dict[str, str] = {}
         declared: set[str] = set()
@@ -237,6 +240,8 @@ class Dockerfile:
                             arguments[name] = expand(value, arguments | environment)
                 case "ENV":
                     known = arguments | environment
+                    named = {name for value in instruction.pairs.values() for name in variables(value)}
+                    taken |= named & declared
                     environment |= {name: expand(value, known) for name, value in instruction.pairs.items()}
                 case "SHELL":
                     shell = instruction.arguments

@@ -17,6 +17,8 @@ MAX_CHANGED_FILES = 20_000
 read_dockerfile = lru_cache(maxsize=64)(Dockerfile)
 """Reads a Dockerfile, keeping the latest: builds of one image share theirs."""
 
+_LOADS = "load build definition from "
+
 _NO_IGNORE_FILE_BYTES = 2
 """What BuildKit transfers where there is no `.dockerignore`."""
 
@@ -194,15 +196,26 @@ class Background:
     def __init__(self, after: Build, before: Build | None, evidence: Evidence) -> None:
         self.evidence = evidence
         e = evidence
+        before_texts = dict(e.dockerfiles_before)
+        for target, text in e.dockerfiles_after.items():
+            # A Dockerfile that is not among the changed files is the same in both builds.
+            if target not in before_texts and not self.dockerfile_may_have_changed(after):
+                before_texts[target] = text
         self.after = Side(after, e.dockerfiles_after, e.command_after, e.arguments_after, e.bake)
         self.before = (
-            Side(before, e.dockerfiles_before, e.command_before, e.arguments_before, e.bake)
-            if before is not None
-            else None
+            Side(before, before_texts, e.command_before, e.arguments_before, e.bake) if before is not None else None
         )
         self.matches: tuple[int | None, ...] = (
             match_steps(before.steps, after.steps) if before is not None else (None,) * len(after.steps)
         )
+
+    def dockerfile_may_have_changed(self, build: Build) -> bool:
+        """Whether a Dockerfile of the build may be among the changed files; true where these are not known."""
+        changed = self.evidence.changed_files
+        names = {step.text.rpartition(" ")[2].rpartition("/")[2] for step in build.steps if _LOADS in step.text}
+        if changed is None or not names:
+            return True
+        return any(file.path.rpartition("/")[2] in names for file in changed)
 
     @cached_property
     def ignore_after(self) -> IgnoreRules | None:

@@ -34,11 +34,11 @@ class BaseImageChanged:
                 evidence=(f"{new.reference} moved; the Dockerfile would tell whether this stage stands on it.",),
                 expected=False,
             )
-        tells_nothing = not pair.is_buildkit and not pair.stands_on_known_base
-        if tells_nothing and pair.is_below_base and pair.background.everything_missed and pair.has_same_text:
+        is_untold = not pair.stands_on_known_base and not pair.has_new_base_reference
+        if is_untold and pair.is_below_base and pair.has_same_text:
             return Verdict(
                 weight=Weight.POSSIBLE,
-                evidence=("Everything missed and this builder does not print the digest of the base image.",),
+                evidence=("The log does not print which image the base was; another one may lie behind the tag.",),
                 expected=False,
             )
         return None

@@ -54,7 +54,7 @@ def _is_in_force(pair: Pair, name: str) -> bool:
     instruction = pair.instruction
     if instruction is None:
         return False
-    if name in pair.scope.declared:
+    if name in pair.scope.declared | pair.scope.taken:
         old = pair.instruction_before or instruction
         was, is_now = pair.scope_before.expand(old.text), pair.scope.expand(instruction.text)
         return instruction.keyword == "RUN" or was != is_now
@@ -62,7 +62,7 @@ def _is_in_force(pair: Pair, name: str) -> bool:
 
 
 def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None:
-    declared = pair.scope.declared - PREDEFINED_ARGUMENTS - _AUTOMATIC
+    declared = (pair.scope.declared | pair.scope.taken) - PREDEFINED_ARGUMENTS - _AUTOMATIC
     if pair.has_new_base_reference and pair.arguments_of_base and pair.dockerfile_is_same:
         return Verdict(weight=Weight.CERTAIN, evidence=("FROM names another image by an ARG.",), expected=False)
     if not declared:

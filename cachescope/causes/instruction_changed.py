@@ -30,6 +30,8 @@ class InstructionChanged:
             return _proof("The digest that FROM pins was edited.")
         if pair.has_both_dockerfiles and pair.instruction is not None:
             return _compare_dockerfiles(pair)
+        if not pair.background.dockerfile_may_have_changed(pair.after.build):
+            return None
         return _compare_logs(pair)
 
 
