@@ -172,7 +172,8 @@ _KINDS: Final = {
     b"api": "API key",
     b"priv": "private key",
     b"cred": "credential",
-    b"auth": "authorization",
+    b"authorization": "authorization",
+    b"auth": "registry auth",
     b"_auth": "registry auth",
 }
 _NAME_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
@@ -186,6 +187,10 @@ _QUOTE: Final = re.compile(rb"\\{0,3}[\"']")
 # A word of a shell, a URL or a list, without the escapes of JSON that end it.
 _VALUE: Final = re.compile(
     rb"(?:\[redacted: [A-Za-z ]{1,40}\]|[^\s\"'`\\\x00-\x1f\x7f]|\\(?!\\{0,2}[\"']|[nrt]|u00(?:0|1|22|27)|x1b|033))++"
+)
+_ENCODED_VALUE: Final = re.compile(rb"(?:[^\s\"'`\\&%]|%(?!26|20|0[AaDd]|2[27]))++")
+_QUOTED_ON: Final = re.compile(
+    rb"(?<!\\)[\"'](?=[^\s,:}\])\"'\\])(?:[^\s\"'`\\\x00-\x1f\x7f]|\\(?!\\{0,2}[\"']|[nrt]|u00(?:0|1|22|27)|x1b|033))++"
 )
 _WORDS_TO_END: Final = re.compile(rb"(?:[^\"'`\\\x00-\x08\x0a-\x1f\x7f]|\\(?!\\{0,2}[\"']|[nr]|u00(?:0|1|22)))++")
 # Masks, references, words of a schema.
@@ -317,7 +322,7 @@ class Redactor:
         A line longer than LINE_CAP is cut, where it can be between words.
         """
         rest = b""
-        for chunk in chunks:
+        for chunk in (whole[at : at + LINE_CAP] for whole in chunks for at in range(0, len(whole), LINE_CAP)):
             cut = chunk.rfind(b"\n") + 1
             if cut:
                 yield self.redact(rest + chunk[:cut])
@@ -614,7 +619,7 @@ def _quoted_key_value(line: bytes, start: int, name: bytes) -> tuple[int, int, b
 
 
 def _encoded_value(line: bytes, start: int) -> tuple[int, int, bool] | None:
-    value = re.compile(rb"(?:[^\s\"'`\\&%]|%(?!26|20|0[AaDd]|2[27]))++").match(line, start)
+    value = _ENCODED_VALUE.match(line, start)
     if value is None:
         return None
     return start, value.end(), not _NO_SECRET.fullmatch(value[0])
@@ -629,7 +634,14 @@ def _assigned_value(line: bytes, match: re.Match[bytes], name: bytes, stem: byte
         word = _VALUE.match(line, start)
         if word is None:
             return None
-        span = (start, start + _word_end(word[0], stem))
+        end = word.end()
+        if stem[-1:] not in (b'"', b"'"):
+            # A quote within a word belongs to it, in a shell as in a password.
+            for _ in range(8):
+                if not (more := _QUOTED_ON.match(line, end)):
+                    break
+                end = more.end()
+        span = (start, start + _word_end(line[start:end], stem))
         if not is_spaced and stem[-1:] in (b'"', b"'") and not stem.rstrip(b"\"'\\").endswith(b"-c "):
             # `"NAME=a value with spaces"`
             closing = line.find(stem[-1:], start, start + 4096)
@@ -703,14 +715,17 @@ def _spaced_value(line: bytes, start: int, name: bytes, stem: bytes) -> tuple[in
 
 
 def _quoted(line: bytes, start: int) -> tuple[int, int] | None:
-    """Return where the text between quotes stands; None when there is no quote here or it is not closed."""
+    """Return where the text between quotes stands; None when there is no quote here."""
     quote = _QUOTE.match(line, start)
     if quote is None:
         return None
     at = line.find(quote[0], quote.end(), quote.end() + 16384)
     while at > 0 and len(quote[0]) == 1 and line[at - 1 : at] == b"\\" and line[at - 2 : at - 1] != b"\\":
         at = line.find(quote[0], at + 1, quote.end() + 16384)
-    return (quote.end(), at) if at >= 0 else None
+    if at >= 0:
+        return quote.end(), at
+    rest = _WORDS_TO_END.match(line, quote.end())  # the line was cut
+    return (quote.end(), rest.end()) if rest else None
 
 
 # -- the rest ----------------------------------------------------------------------------------------------------------

@@ -253,6 +253,92 @@ def test_the_rest_of_the_line_stays() -> None:
     assert redact_text('ENV A=1 DB_PASSWORD="a b" C=2') == 'ENV A=1 DB_PASSWORD="[redacted: password]" C=2'
 
 
+HEX40, MIXED40 = "3f9c2ab1d5" * 4, "aB3/xY9+qW" * 4
+S = "correcthorse1"
+
+
+@pytest.mark.parametrize(
+    ("line", "clean"),
+    [
+        (
+            f"AKIA{'ABCDEFGH23' * 2}"[:20] + f" {MIXED40} x",
+            "[redacted: AWS access key id] [redacted: AWS secret key] x",
+        ),
+        (
+            f"u=https%3A%2F%2Fme%3A{S}%40git.example.com%2Fa",
+            "u=https%3A%2F%2Fme%3A[redacted: basic auth]%40git.example.com%2Fa",
+        ),
+        (f"next=NPM_TOKEN%3D{S}%26a%3D1", "next=NPM_TOKEN%3D[redacted: token]%26a%3D1"),
+        ("next=NPM_TOKEN%3D%26a%3D1", "next=NPM_TOKEN%3D%26a%3D1"),
+        (f'Authorization: Digest username="me", response="{HEX40}"', "Authorization: Digest [redacted: authorization]"),
+        (f'{{"Authorization": "Bearer {S}", "a": 1}}', '{"Authorization": "Bearer [redacted: authorization]", "a": 1}'),
+        ("authorization: granted", "authorization: granted"),
+        ("authorization failed", "authorization failed"),
+        ("Authorization:", "Authorization:"),
+        ('{"auth": "bWU6cGFzcw=="}', '{"auth": "[redacted: registry auth]"}'),
+        ('{"auth": "basic", "tokenType": "Bearer"}', '{"auth": "basic", "tokenType": "Bearer"}'),
+        ('{"token": 12, "password": ""}', '{"token": 12, "password": ""}'),
+        (f'sh -c "NPM_TOKEN={S} npm ci"', 'sh -c "NPM_TOKEN=[redacted: token] npm ci"'),
+        (f'["NPM_TOKEN={S} and more", "B=1"]', '["NPM_TOKEN=[redacted: token]", "B=1"]'),
+        (f'echo NPM_TOKEN="{S}', 'echo NPM_TOKEN="[redacted: token]'),
+        ('echo NPM_TOKEN="', 'echo NPM_TOKEN="'),
+        ("DB_PASSWORD=ab'cd\"ef gh", "DB_PASSWORD=[redacted: password] gh"),
+        (f"A_TOKEN={S}&&npm ci", "A_TOKEN=[redacted: token]&&npm ci"),
+        (f"(A_TOKEN={S}; npm ci)", "(A_TOKEN=[redacted: token]; npm ci)"),
+        (f"?token={S}#part", "?token=[redacted: token]#part"),
+        (f"--set a=1,token={S},b=2", "--set a=1,token=[redacted: token],b=2"),
+        (f"--set token={S},b=2", "--set token=[redacted: token],b=2"),
+        (f"X-Vault-Token: {S}", "X-Vault-Token: [redacted: token]"),
+        (f'password: "{S}"', 'password: "[redacted: password]"'),
+        (f"password: {S}", "password: [redacted: password]"),
+        ("password: abc", "password: abc"),
+        ("token:", "token:"),
+        ("tokenizer: abcdefgh1234", "tokenizer: abcdefgh1234"),
+        (f'ENV API_KEY "{S} x"', 'ENV API_KEY "[redacted: API key]"'),
+        (f"docker login --password {S}", "docker login --password [redacted: password]"),
+        (f"docker login --password '{S}'", "docker login --password '[redacted: password]'"),
+        ("docker login --password -u me", "docker login --password -u me"),
+        (f"token = {S}", "token = [redacted: token]"),
+        ("token = parser.next() # 1", "token = parser.next() # 1"),
+        ("token == other1234", "token == other1234"),
+        ("AUTH = x, auth=basic", "AUTH = x, auth=basic"),
+        ("PASSWORD_MIN_LENGTH=12", "PASSWORD_MIN_LENGTH=12"),
+        ("NPM_TOKEN=", "NPM_TOKEN="),
+        ("echo NPM_TOKEN=`cat x`", "echo NPM_TOKEN=`cat x`"),
+        ("A_TOKEN=\x00", "A_TOKEN=\x00"),
+        ("A_TOKEN: `x`", "A_TOKEN: `x`"),
+        ("-----BEGIN PRIVATE KEY-----abc-----END PRIVATE KEY----- x", "[redacted: private key] x"),
+        ("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg", "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg"),
+    ],
+)
+def test_a_value_ends_where_its_surroundings_say(line: str, clean: str) -> None:
+    assert redact_text(line) == clean
+
+
+def test_a_token_without_signs_is_found_as_a_string_of_json() -> None:
+    key = "AKIA" + "ABCDEFGH234567IJ"
+    line = json.dumps({"AccessKeyId": key, "data": base64.b64encode(b"words of a build " * 9).decode()}).encode()
+    assert json.loads(Redactor().redact(line))["AccessKeyId"] == "[redacted: AWS access key id]"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"\x0b", b"\x0a\x05ab", b"\x80" * 12, b"\x09\x00", b"\x0a\x80", b"\x0a\x00\x00\x00"],
+    ids=["group", "short text", "endless number", "short number", "cut", "empty text"],
+)
+def test_what_is_no_message_comes_back_as_it_is(message: bytes) -> None:
+    aux = base64.b64encode(message + b"\0 TOKEN: 1").decode()
+    line = json.dumps({"id": "moby.buildkit.trace", "aux": aux}).encode()
+    assert Redactor().redact(line) == line
+
+
+def test_long_texts_in_messages_keep_their_length_right() -> None:
+    text = b"x" * 300 + b" NPM_TOKEN=abcdef"
+    line = json.dumps({"aux": base64.b64encode(field(3, text) + b"\x08\x01").decode()}).encode()
+    clean = base64.b64decode(json.loads(Redactor().redact(line))["aux"])
+    assert clean == field(3, b"x" * 300 + b" NPM_TOKEN=[redacted: token]") + b"\x08\x01"
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -27,7 +27,7 @@ def clean_environment(folder: Path, **extra: str) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if not name.startswith(
-            (*CI_VARIABLES, "CACHESCOPE_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TERM", "COV_")
+            (*CI_VARIABLES, "CACHESCOPE_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TERM", "COV_CORE_")
         )
     }
     return kept | {"PYTHONPATH": str(ROOT), "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), **extra}
