@@ -20,7 +20,8 @@ from cachescope.prefixes.base import Line, LinePrefix
 _MARKER = re.compile(
     rb"#[0-9]{1,6} (?:\[[^\]\n]{1,200}\] |DONE [0-9.]{1,9}s|CACHED|ERROR: |[0-9]{1,6}\.[0-9]{1,3} "
     rb"|transferring |exporting )"
-    rb"|Step [0-9]{1,4}/[0-9]{1,4} : [A-Z]|(?:\[[0-9]{1,3}/[0-9]{1,3}\] )?STEP [0-9]{1,4}(?:/[0-9]{1,4})?: [A-Z]"
+    rb"|Step [0-9]{1,4}/[0-9]{1,4} : [A-Z]"
+    rb"|(?:\[[a-z0-9]{2,20}/[a-z0-9/]{1,40}\] )?(?:\[[0-9]{1,3}/[0-9]{1,3}\] )?STEP [0-9]{1,4}(?:/[0-9]{1,4})?: [A-Z]"
     rb"| ---> (?:[0-9a-f]{12}|Using cache|Running in)"
 )
 _JSON_FILE = re.compile(rb'\s{0,8}\{[^\n]{0,65536}?"(?:log|msg|message)"\s?:\s?"')
