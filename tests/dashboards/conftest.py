@@ -20,7 +20,7 @@ from store.queries import rollups, teams
 from tests import serving
 from tests.factories import make_team
 
-COOKIE = "the cookie of a reader"
+COOKIE = "the-cookie-of-a-reader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,14 @@ def site(visitor: httpx.Client) -> Site:
     return Site(visitor, team_id)
 
 
-def add_reader(session: Session, team: Team, role: str) -> User:
-    """Add a person who is signed in with the cookie of these tests."""
-    user = User(email=f"{role}@example.org", name="Ada Lovelace", password_hash=None)
+def add_reader(session: Session, team: Team, role: str, password_hash: str | None = None, cookie: str = COOKIE) -> User:
+    """Add a person who is signed in with a cookie."""
+    user = User(email=f"{role}@example.org", name="Ada Lovelace", password_hash=password_hash)
     session.add(user)
     session.flush()
     teams.add_member(session, team.id, user.id, role)
     ends = datetime.now(UTC) + timedelta(days=1)
-    session.add(UserSession(token_hash=hash_token(COOKIE), user_id=user.id, expires_at=ends))
+    session.add(UserSession(token_hash=hash_token(cookie), user_id=user.id, expires_at=ends))
     return user
 
 

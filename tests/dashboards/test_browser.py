@@ -1,0 +1,354 @@
+"""The pages in a real browser: the way from signing in to a build, figures, keys, and nothing out of place."""
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from cachescope.model import Outcome, StepStatus
+from service.auth.passwords import hash_password
+from service.auth.sessions import SESSION_COOKIE
+from store.models import Team
+from tests import servers
+from tests.dashboards.conftest import COOKIE, Site, add_reader
+from tests.dashboards.test_pages import COLD, WARM, noon, save_history, save_log
+from tests.factories import make_build, make_repository, make_step, save_build
+
+pytestmark = pytest.mark.browser
+Fill = Callable[[Callable[..., object]], None]
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+AXE = "axe-core@4.14.1"
+AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+
+OVERFLOW = """() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = (element) => {
+    for (let above = element.parentElement; above; above = above.parentElement)
+      if (getComputedStyle(above).overflowX !== "visible") return true;
+    return false;
+  };
+  return [...document.querySelectorAll("main *, header *")]
+    .filter((element) => element.getBoundingClientRect().right > width + 1 && !scrolls(element))
+    .filter((element) => getComputedStyle(element).position !== "absolute")
+    .map((element) => element.outerHTML.slice(0, 120));
+}"""
+SCROLL = """async () => {
+  for (let y = 0; y < document.body.scrollHeight; y += 500) {
+    scrollTo(0, y);
+    await new Promise((done) => setTimeout(done, 30));
+  }
+  scrollTo(0, 0);
+}"""
+DRAWN = "() => [...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('.main-svg'))"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, where this machine has one."""
+    path = os.environ.get("CACHESCOPE_TEST_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        servers.miss("No Chromium on PATH: install it or set CACHESCOPE_TEST_CHROMIUM to where it is.")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The accessibility checker, fetched once by npm and checked against its hash."""
+    npm = shutil.which("npm")
+    if npm is None:
+        servers.miss("No npm on PATH, which fetches the accessibility checker.")
+    folder = tmp_path_factory.mktemp("axe")
+    fetched = subprocess.run([npm, "pack", AXE, "--silent"], cwd=folder, capture_output=True, check=False, timeout=120)
+    packed = next(folder.glob("*.tgz"), None)
+    if fetched.returncode or packed is None:
+        servers.miss(f"npm could not fetch {AXE}, the accessibility checker.")
+    assert base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode() == AXE_SHA512
+    with tarfile.open(packed) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member is not None
+        return member.read().decode()
+
+
+class Tab:
+    """A tab that notes whatever should not happen in it."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.page: Page = context.new_page()
+        self.address = address
+        self.troubles: list[str] = []
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.troubles.append(f"exception: {error}"))
+        self.page.on("request", lambda request: self._request(request.url))
+        self.page.on("response", self._response)
+
+    def _console(self, message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            self.troubles.append(f"console: {message.text}")
+
+    def _request(self, url: str) -> None:
+        if not url.startswith((self.address, "data:", "blob:")):
+            self.troubles.append(f"another host: {url}")
+
+    def _response(self, response: Any) -> None:
+        if response.status >= 400:
+            self.troubles.append(f"{response.status}: {response.url}")
+
+    def open(self, path: str) -> None:
+        """Open a page and let everything on it be drawn."""
+        self.page.goto(self.address + path)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until all figures of the page are drawn."""
+        self.page.wait_for_load_state()
+        self.page.evaluate(SCROLL)
+        self.page.wait_for_function(DRAWN)
+
+    def root(self) -> Any:
+        """The html element."""
+        return self.page.locator("html").element_handle()
+
+    def check(self) -> None:
+        """Fail when anything is wider than the window, or has gone wrong since the tab was opened."""
+        assert self.page.evaluate(OVERFLOW) == []
+        assert (
+            self.page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+        )
+        assert self.troubles == []
+
+
+@pytest.fixture
+def open_tab(browser: Browser, visitor: httpx.Client) -> Iterator[Callable[..., Tab]]:
+    """Open a window of some width and theme, signed in or not."""
+    contexts: list[BrowserContext] = []
+    address = str(visitor.base_url).rstrip("/")
+
+    def run(*, width: int = 1280, theme: str = "light", signed_in: bool = True, **options: Any) -> Tab:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **options)
+        contexts.append(context)
+        if signed_in:
+            context.add_cookies([{"name": SESSION_COOKIE, "value": COOKIE, "url": address}])
+        context.set_default_timeout(120_000)
+        return Tab(context, address)
+
+    yield run
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_way_from_signing_in_to_a_build(
+    site: Site, fill: Fill, open_tab: Callable[..., Tab], width: int, theme: str
+) -> None:
+    def save(session: Any, team: Team) -> None:
+        save_history(session, team)
+        add_reader(session, team, "member", hash_password("correct horse battery"), "another cookie")
+
+    fill(save)
+    tab = open_tab(width=width, theme=theme, signed_in=False)
+    page = tab.page
+    tab.open("/teams/acme")
+    tab.check()
+    page.get_by_label("Email address").fill("member@example.org")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/teams/acme")
+    tab.settle()
+    tab.check()
+    page.get_by_role("rowheader").get_by_role("link", name="acme/api").click()
+    page.wait_for_url("**/repositories/1")
+    tab.settle()
+    tab.check()
+    assert page.locator(".plot .main-svg").count() >= 5
+    page.locator("#builds ~ .table tbody a[href='/builds/3']").click()
+    page.wait_for_url("**/builds/3")
+    tab.settle()
+    tab.check()
+    assert "Cache broke at" in page.locator("h1").inner_text()
+    assert page.locator(".timeline svg rect").count() >= 3
+
+
+def test_a_filter_redraws_the_page_in_place(site: Site, fill: Fill, open_tab: Callable[..., Tab]) -> None:
+    fill(save_history)
+    tab = open_tab()
+    tab.open("/teams/acme/repositories/1")
+    tab.page.evaluate("() => { window.stayed = document.querySelector('#efficiency .main-svg') }")
+    with tab.page.expect_response(lambda answer: "/charts/efficiency" in answer.url and "days=7" in answer.url):
+        tab.page.get_by_role("link", name="7 days").click()
+    tab.page.wait_for_url("**/repositories/1?days=7")
+    assert tab.page.evaluate("() => document.body.contains(window.stayed)")
+    tab.page.get_by_label("Outcome").select_option("failed")
+    tab.page.wait_for_url("**outcome=failed**")
+    assert "No build fits these filters." in tab.page.locator("main").inner_text()
+    tab.page.go_back()
+    tab.page.wait_for_function("() => document.querySelectorAll('#builds ~ .table tbody tr').length === 4")
+    tab.check()
+
+
+def test_the_theme_changes_without_a_reload_and_figures_with_it(
+    site: Site, fill: Fill, open_tab: Callable[..., Tab]
+) -> None:
+    fill(save_history)
+    tab = open_tab()
+    tab.open("/teams/acme/repositories/1")
+    colour = "() => getComputedStyle(document.querySelector('#efficiency .xtick text')).fill"
+    light = tab.page.evaluate(colour)
+    tab.page.get_by_role("button", name="Dark").click()
+    tab.page.wait_for_function(f"(before) => ({colour})() !== before", arg=light)
+    assert tab.page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgba(0, 0, 0, 0)"
+    tab.page.reload()
+    assert tab.page.locator("html").get_attribute("data-theme") == "dark"
+    tab.settle()
+    tab.check()
+
+
+def test_everything_is_reached_by_keys(site: Site, fill: Fill, open_tab: Callable[..., Tab]) -> None:
+    fill(save_history)
+    tab = open_tab()
+    tab.open("/teams/acme")
+    keys = tab.page.keyboard
+    keys.press("?")
+    assert tab.page.get_by_role("dialog").is_visible()
+    keys.press("Escape")
+    keys.press("/")
+    assert tab.page.evaluate("() => document.activeElement.id") == "search"
+    keys.type("api")
+    keys.press("Enter")
+    tab.page.wait_for_url("**/repositories/1")
+    keys.press("g")
+    keys.press("s")
+    tab.page.wait_for_url("**/settings")
+    keys.press("Tab")
+    assert tab.page.evaluate("() => document.activeElement.className") == "skip"
+    assert tab.troubles == []
+
+
+def test_a_page_that_waits_turns_into_the_build(site: Site, fill: Fill, open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab()
+    tab.open("/teams/acme")
+    tab.page.wait_for_url("**/teams/acme/send")
+    content = b"#1 [internal] load\n#1 DONE 0.0s\n\n#2 [1/1] RUN make\n#2 DONE 1.5s\n"
+    fill(lambda session, team: save_log(session, team, content))
+    tab.page.wait_for_url("**/builds/1")
+    tab.check()
+
+
+def test_the_table_of_a_figure_opens_under_it(site: Site, fill: Fill, open_tab: Callable[..., Tab]) -> None:
+    fill(save_history)
+    tab = open_tab()
+    tab.open("/teams/acme/repositories/1")
+    details = tab.page.locator("figure:has(#efficiency) details")
+    details.locator("summary").click()
+    details.locator("table").wait_for()
+    assert details.locator("tbody tr").count() == 4
+    tab.check()
+
+
+def save_extremes(session: Any, team: Team) -> None:
+    """Names of two hundred characters, sixty repositories, a build of 120 steps, one that failed, one without times."""
+    team.name = "A team whose name is as long as a name may be, which is a hundred characters, and then stops here"
+    many = make_build(
+        *(
+            make_step(
+                f"RUN step {number} --with={'long-option-' * (number % 12)}",
+                stage=f"stage-{number // 20}",
+                cached=number % 3 == 0,
+                started_seconds=float(number),
+                seconds=None if number % 3 == 0 else 1.0 + number % 7,
+            )
+            for number in range(120)
+        )
+    )
+    failed = make_build(
+        make_step("RUN " + "x" * 400, status=StepStatus.FAILED, error="e" * 300),
+        outcome=Outcome.FAILED,
+        error="process did not complete: " + "y" * 300,
+    )
+    untimed = make_build(make_step("RUN make", seconds=None), duration_seconds=None)
+    long = make_repository(session, "o" * 100 + "/" + "r" * 99, team)
+    for build, branch in ((many, "b" * 200), (failed, "fix/\u202ebidi"), (untimed, "עברית/ענף-🚀"), (COLD, "main")):
+        save_build(session, long, build, at=noon(), branch=branch, runner="r" * 200, actor="a" * 120, job="j" * 200)
+    for number in range(60):
+        save_build(session, make_repository(session, f"org/service-{number:02}", team), WARM, at=noon())
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_is_wider_than_the_window_whatever_the_names(
+    site: Site, fill: Fill, open_tab: Callable[..., Tab], theme: str
+) -> None:
+    fill(save_extremes)
+    tab = open_tab(theme=theme)
+    for path in (
+        "/teams/acme",
+        "/teams/acme/repositories/1?branches=all",
+        *(f"/builds/{number}" for number in range(1, 5)),
+        "/teams/acme/deliveries",
+        "/teams/acme/settings",
+        "/teams/acme/send?ci=azure",
+    ):
+        tab.open(path)
+        for width in (390, 768, 1280, 1600):
+            tab.page.set_viewport_size({"width": width, "height": 900})
+            tab.check()
+
+
+def test_pages_say_the_same_without_javascript(site: Site, fill: Fill, open_tab: Callable[..., Tab]) -> None:
+    fill(save_history)
+    page = open_tab(java_script_enabled=False).page
+    address = str(site.client.base_url).rstrip("/")
+    page.goto(f"{address}/teams/acme/repositories/1")
+    assert "Figures need JavaScript" in page.locator("main").inner_text()
+    page.locator("figure:has(#efficiency) summary").click()
+    page.locator("figure:has(#efficiency) details a").click()
+    assert page.locator("main table tbody tr").count() == 4
+    page.goto(f"{address}/builds/3")
+    assert page.locator(".timeline rect").count() >= 3
+    page.get_by_role("button", name="Dark").click()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert page.url == f"{address}/builds/3"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_accessibility_checker_finds_nothing_serious(
+    site: Site, fill: Fill, open_tab: Callable[..., Tab], axe: str, theme: str
+) -> None:
+    fill(save_history)
+    found = []
+    tab = open_tab(theme=theme)
+    for path in (
+        "/teams/acme",
+        "/teams/acme/repositories",
+        "/teams/acme/repositories/1",
+        "/builds/3",
+        "/builds/4",
+        "/teams/acme/deliveries",
+        "/teams/acme/send",
+        "/teams/acme/settings",
+        "/charts/breaks?repository=1",
+    ):
+        for width in (1280, 390):
+            tab.page.set_viewport_size({"width": width, "height": 900})
+            tab.open(path)
+            tab.page.evaluate(axe)
+            checked = tab.page.evaluate("() => axe.run({resultTypes: ['violations']})")
+            found += [
+                f"{path} at {width}: {rule['id']} {rule['nodes'][0]['html'][:120]}"
+                for rule in checked["violations"]
+                if rule["impact"] in {"serious", "critical"}
+            ]
+    assert found == []
