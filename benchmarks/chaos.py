@@ -71,7 +71,7 @@ def run(
         threading.Thread(target=send, args=(installation, token, left, seconds * CLIENTS / uploads, outcome))
         for _ in range(CLIENTS)
     ]
-    killer = threading.Thread(target=kill, args=(installation, random.Random(seed + 1), ended, outcome))
+    killer = threading.Thread(target=kill, args=(installation, random.Random(seed + 1), pause, ended, outcome))
     for thread in (*clients, killer):
         thread.start()
     for thread in clients:
@@ -114,9 +114,15 @@ def send(installation: Installation, token: str, left: list[tuple[str, Path]], p
                     outcome.accepted[key] = ""
 
 
-def kill(installation: Installation, chosen: random.Random, ended: threading.Event, outcome: Outcome) -> None:
+def kill(
+    installation: Installation,
+    chosen: random.Random,
+    pause: tuple[float, float],
+    ended: threading.Event,
+    outcome: Outcome,
+) -> None:
     """End processes at random and start them again: mostly at work, now and then while they are still starting."""
-    while not ended.wait(chosen.uniform(0.1, 1.0)):
+    while not ended.wait(chosen.uniform(*pause)):
         name = chosen.choice(sorted(installation.commands()))
         if installation.is_up(name) or chosen.random() < SHARE_KILLED_STARTING:
             installation.kill(name)

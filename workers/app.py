@@ -26,6 +26,7 @@ def broker(settings: WorkerSettings) -> dict[str, Any]:
     if settings.redis_url:
         return {
             "broker_url": settings.redis_url,
+            "broker_transport": None,
             "broker_transport_options": {
                 "visibility_timeout": max(60, int(settings.lease_seconds * 2)),
                 "unacked_restore_interval": 1,

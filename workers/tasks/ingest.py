@@ -27,8 +27,16 @@ def ingest(delivery_id: str | None = None) -> None:
     for count, held in enumerate(_claims(delivery_id), start=1):
         pipeline.work_off(held)
         if count == MOST_IN_A_ROW:
-            ingest.apply_async(retry=False)
+            hand_on()
             return
+
+
+def hand_on() -> None:
+    """Wake a worker for the rest; without a queue the scheduler does."""
+    try:
+        ingest.apply_async(retry=False)
+    except Exception as error:  # noqa: BLE001 - whatever a broker raises: the hint is lost, and that is all
+        logger.warning("queue_unreachable", error=str(error)[:300])
 
 
 def _claims(delivery_id: str | None) -> Iterator[Claim]:
