@@ -24,12 +24,15 @@ STAGES = ["base", "deps", "build", "test", "assets", "release", "tools", "runtim
 
 @dataclass
 class Line:
+    """One line of a synthetic Dockerfile, and which line it was before the edits."""
+
     text: str
     origin: int | None
     stage: str
 
 
 def make_line(rng: random.Random) -> str:
+    """Make a line that could stand in a real Dockerfile."""
     tools = " ".join(rng.sample(TOOLS, rng.randint(2, 5)))
     folder, other = rng.sample(FOLDERS, 2)
     return rng.choice(
@@ -49,6 +52,7 @@ def make_line(rng: random.Random) -> str:
 
 
 def reword(text: str, rng: random.Random) -> str:
+    """Change one word of a line."""
     words = text.split()
     if len(words) < 5:
         return f"{text} # {rng.choice(TOOLS)}" if words[0] == "RUN" else text.rstrip("/") + f"/{rng.choice(TOOLS)}"
@@ -64,6 +68,7 @@ def reword(text: str, rng: random.Random) -> str:
 
 
 def edit(lines: list[Line], rng: random.Random) -> list[Line]:
+    """Make one to four edits, keeping which line is which."""
     found = [Line(line.text, line.origin, line.stage) for line in lines]
     for _ in range(rng.randint(1, 4)):
         kind = rng.choice(["insert", "delete", "move", "reword", "reword", "rename"])
@@ -86,6 +91,7 @@ def edit(lines: list[Line], rng: random.Random) -> list[Line]:
 
 
 def to_steps(lines: list[Line]) -> list[Step]:
+    """Return the steps that a builder would log."""
     counts: dict[str, int] = {}
     steps = []
     for line in lines:
@@ -139,6 +145,7 @@ def measure(seed: int, rounds: int = 2000) -> dict[str, float]:
 
 
 def main() -> None:
+    """Print matches and times."""
     count = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
     print(count)
     for name in ("steps", "known"):

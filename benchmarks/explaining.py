@@ -13,16 +13,18 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cachescope.comparing import ChangedFile, Comparison, Evidence, find_breaks
 from cachescope.matching import normalize
-from cachescope.model import Build
+from cachescope.model import Build, Step
 from cachescope.reading import read_builds
 
 
 def read(path: Path) -> Build | None:
+    """Read the first build of a log."""
     if not path.exists():
         return None
     builds = read_builds([path.read_bytes()]).builds
@@ -30,6 +32,7 @@ def read(path: Path) -> Build | None:
 
 
 def read_evidence(folder: Path, *, command: bool) -> Evidence:
+    """Read what lies beside the logs of a pair."""
     document = json.loads((folder / "build.json").read_text())
     files = {}
     for side in ("before", "after"):
@@ -53,20 +56,25 @@ def read_evidence(folder: Path, *, command: bool) -> Evidence:
     )
 
 
-def key(step) -> tuple[object, ...]:
+def key(step: dict[str, Any]) -> tuple[object, ...]:
+    """Return the place of a labelled step."""
     return (step["stage"], step["index"], step["platform"], step.get("target"), normalize(step["text"]))
 
 
-def found_key(step) -> tuple[object, ...]:
+def found_key(step: Step) -> tuple[object, ...]:
+    """Return the place of a step that was read."""
     return (step.stage, step.index, step.platform, step.target, normalize(step.text))
 
 
 class Score:
+    """Counts what was right, and keeps what was not."""
+
     def __init__(self) -> None:
         self.count = collections.Counter()
         self.wrong = []
 
-    def judge(self, name: str, truth: dict, comparison: Comparison, *, alone: bool) -> None:
+    def judge(self, name: str, truth: dict[str, Any], comparison: Comparison, *, alone: bool) -> None:
+        """Hold one comparison against its label."""
         steps = comparison.build.steps
         labelled = {key(b): b for b in truth["breaks"] if not b.get("masked_by")}
         masked = {key(b) for b in truth["breaks"] if b.get("masked_by")}
@@ -98,7 +106,10 @@ class Score:
             if got.cause not in ("unknown", label["cause"]):
                 self.count["wrong guess"] += 1
             if not right:
-                self.wrong.append(f"{name}: {place[-1][:50]!r} {got.cause} {got.possible} wanted {label['cause']} / {label['from_logs_alone']}: {got.evidence}")
+                wanted_text = f"{label['cause']} / {label['from_logs_alone']}"
+                self.wrong.append(
+                    f"{name}: {place[-1][:50]!r} {got.cause} {got.possible} wanted {wanted_text}: {got.evidence}"
+                )
             files = set(got.files)
             if files - set(label["files"]):
                 self.count["WRONG FILE"] += 1
@@ -122,6 +133,7 @@ class Score:
                     self.wrong.append(f"{name}: cost {got.cost_seconds} wanted {label['cost_s']}")
 
     def print(self, title: str, *, verbose: bool) -> None:
+        """Print the counts."""
         print(f"== {title}: " + ", ".join(f"{k} {v}" for k, v in self.count.items()))
         if self.count["breaks"]:
             print(f"   right cause {self.count['right cause'] / self.count['breaks']:.1%}")
@@ -130,6 +142,7 @@ class Score:
 
 
 def main() -> None:
+    """Score every pair of a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="")

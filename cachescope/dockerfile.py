@@ -275,6 +275,17 @@ def variables(text: str) -> list[str]:
     return [match[3] or match[4] for match in _VARIABLE.finditer(text) if match[3] or match[4]]
 
 
+def split_at_variables(text: str) -> list[str]:
+    """Cut a text at its variables: what stands before, between and behind them."""
+    pieces = []
+    place = 0
+    for match in _VARIABLE.finditer(text):
+        if match[3] or match[4]:
+            pieces.append(text[place : match.start()])
+            place = match.end()
+    return [*pieces, text[place:]]
+
+
 def _expand_plain(word: str, values: Mapping[str, str]) -> str:
     """Put values in for plain `$NAME` within the default of another variable."""
     return re.sub(r"\$([A-Za-z_][A-Za-z0-9_]*)", lambda m: values.get(m[1], m[0]), word)

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 
 from cachescope.comparing import Comparison, find_breaks
 from cachescope.context import IgnoreRules, context_sources, read_ignore_rules
-from cachescope.dockerfile import LAYER_KEYWORDS, Dockerfile, Instruction
+from cachescope.dockerfile import LAYER_KEYWORDS, Dockerfile, Instruction, split_at_variables
 from cachescope.evidence import ChangedFile, Evidence
 from cachescope.matching import SIMILAR, normalize
 from cachescope.model import Build, Outcome
@@ -72,22 +72,42 @@ class History:
         return {path: size for path, size in self.files.items() if not self.ignore_rules.is_ignored(path)}
 
     @cached_property
+    def sides(self) -> tuple[Side, ...]:
+        """Each build beside the present Dockerfile."""
+        text = {"": self.dockerfile.text}
+        return tuple(Side(past.build, text, past.command, None, None) for past in self.builds)
+
+    @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """Each build beside the latest successful one before it."""
         found = []
-        baseline: PastBuild | None = None
-        for past in self.builds:
+        baseline: int | None = None
+        for number, past in enumerate(self.builds):
+            before = self.builds[baseline] if baseline is not None else None
+            known = {"": self.dockerfile.text}
             evidence = Evidence(
-                dockerfiles_after={"": self.dockerfile.text},
+                dockerfiles_before=known if baseline is not None and self._was_built_from_it(baseline) else {},
+                dockerfiles_after=known if self._was_built_from_it(number) else {},
                 changed_files=past.changed_files,
                 dockerignore_after=self.dockerignore,
-                command_before=baseline.command if baseline is not None else None,
+                command_before=before.command if before is not None else None,
                 command_after=past.command,
             )
-            found.append(find_breaks(past.build, baseline.build if baseline is not None else None, evidence))
+            found.append(find_breaks(past.build, before.build if before is not None else None, evidence))
             if past.build.outcome == Outcome.SUCCEEDED:
-                baseline = past
+                baseline = number
         return tuple(found)
+
+    def _was_built_from_it(self, number: int) -> bool:
+        """Whether every step of a build is a line of the present Dockerfile, values of variables aside."""
+        side = self.sides[number]
+        for position, step in enumerate(side.steps):
+            if step.instruction is None or step.instruction == "FROM":
+                continue
+            instruction = side.instruction(position)
+            if instruction is None or not _is_printed_as(instruction, step.text):
+                return False
+        return True
 
     @cached_property
     def lines(self) -> dict[int, list[Observation]]:
@@ -95,12 +115,12 @@ class History:
         found: dict[int, list[Observation]] = {i.position: [] for i in self.dockerfile.instructions}
         for number, comparison in enumerate(self.comparisons):
             causes = {b.position: b.cause for b in comparison.breaks}
-            side = Side(comparison.build, {"": self.dockerfile.text}, self.builds[number].command, None, None)
+            side = self.sides[number]
             for position, step in enumerate(comparison.build.steps):
                 if step.instruction is None or step.cached is None:
                     continue
                 instruction = side.instruction(position)
-                if instruction is None or not _is_same_line(side, position, instruction):
+                if instruction is None or not _is_same_line(instruction, step.text):
                     continue
                 found[instruction.position].append(
                     Observation(
@@ -122,8 +142,14 @@ class History:
         return [o.seconds for o in self.observations(instruction) if o.missed and o.seconds is not None]
 
     def cost(self, instruction: Instruction) -> float | None:
-        """Return the mean seconds of an execution; None when it was never seen to run."""
+        """Return the mean seconds of an execution; None when it was never seen to run.
+
+        Where it ran again often enough the first build is left out: a cold machine is slower.
+        """
         runs = self.runs(instruction)
+        later = [o.seconds for o in self.observations(instruction) if o.missed and o.seconds is not None and o.build]
+        if len(later) >= 3:
+            return fmean(later)
         return fmean(runs) if runs else None
 
     def is_reset(self, build: int) -> bool:
@@ -153,18 +179,27 @@ class History:
         return any(source.strip("/.") == "" for source in context_sources(instruction))
 
 
-def _is_same_line(side: Side, position: int, instruction: Instruction) -> bool:
-    step = side.steps[position]
-    printed = normalize(side.scope(position, instruction).expand(instruction.text))
-    text = normalize(step.text)
-    if text in (printed, normalize(instruction.text)) or step.instruction == "FROM":
+def _is_printed_as(instruction: Instruction, text: str) -> bool:
+    """Tell whether a printed text is this line with values in the place of its variables."""
+    printed = normalize(text)
+    if instruction.heredocs:
+        return printed.startswith(normalize(instruction.text).partition("<<")[0])
+    place = 0
+    pieces = split_at_variables(normalize(instruction.text))
+    for piece in pieces:
+        found = printed.find(piece, place)
+        if found < 0 or (place == 0 and found > 0):
+            return False
+        place = found + len(piece)
+    return not pieces[-1] or printed.endswith(pieces[-1])
+
+
+def _is_same_line(instruction: Instruction, text: str) -> bool:
+    if instruction.keyword == "FROM" or _is_printed_as(instruction, text):
         return True
-    return "<<" in text or _similarity(text, normalize(instruction.text)) >= SIMILAR
-
-
-def _similarity(a: str, b: str) -> float:
-    mine, theirs = set(a.split()[1:]), set(b.split()[1:])
-    return 2 * len(mine & theirs) / (len(mine) + len(theirs)) if mine or theirs else 1.0
+    mine, theirs = set(normalize(text).split()[1:]), set(instruction.text.split()[1:])
+    shared = 2 * len(mine & theirs) / (len(mine) + len(theirs)) if mine or theirs else 1.0
+    return shared >= SIMILAR
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]]:

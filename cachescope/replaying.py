@@ -6,7 +6,7 @@ on as often as it did in the past, for an artifact may come out the same. Costs 
 executions; a line that is new costs what the line did that it was cut from, or what such a line costs here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -17,6 +17,9 @@ from cachescope.matching import normalize
 
 UNKNOWN_CHANGE = 0.1
 """How often a file changes in a commit that changed something beside it, where the commit's files are not known."""
+NOISE = 0.15
+"""How far the cost of a line may be off, as a share of the saving."""
+
 UNKNOWN_CHANGE_RANGE = (0.0, 0.3)
 
 
@@ -51,17 +54,19 @@ def replay(
     dockerfile: Dockerfile,
     dockerignore: str | None = None,
     costs: Mapping[str, float] | None = None,
+    arguments: Mapping[str, Collection[int]] | None = None,
 ) -> Prediction:
     """Predict seconds and hits of the past builds under an edited Dockerfile, and under the present one for comparison.
 
     `dockerignore` is the edited `.dockerignore`, None where it stays as it is. `costs` gives the seconds of lines that
-    are new, by their normalised text.
+    are new, by their normalised text. `arguments` names build arguments with the builds in which they had another
+    value: each breaks every RUN below its ARG.
     """
     known = {normalize(i.text): cost for i in history.layer_instructions if (cost := history.cost(i)) is not None}
     known |= costs or {}
     rules = read_ignore_rules(dockerignore) if dockerignore is not None else history.ignore_rules
-    old = _Plan(history, history.dockerfile, history.ignore_rules, known)
-    new = _Plan(history, dockerfile, rules, known)
+    old = _Plan(history, history.dockerfile, history.ignore_rules, known, arguments or {})
+    new = _Plan(history, dockerfile, rules, known, arguments or {})
     middle = [(old.run(build, UNKNOWN_CHANGE), new.run(build, UNKNOWN_CHANGE)) for build in history.later_builds]
     savings = [a.seconds - b.seconds for a, b in middle]
     _, (low, high) = mean_and_interval(savings)
@@ -70,6 +75,9 @@ def replay(
             ends = [old.run(b, share).seconds - new.run(b, share).seconds for b in history.later_builds]
             _, (end_low, end_high) = mean_and_interval(ends)
             low, high = min(low, end_low), max(high, end_high)
+    # No two runs of a line take equally long, however alike the builds were.
+    mean = fmean(savings) if savings else 0.0
+    low, high = min(low, mean - NOISE * abs(mean)), max(high, mean + NOISE * abs(mean))
     return Prediction(
         seconds_before=tuple(a.seconds for a, _ in middle),
         seconds_after=tuple(b.seconds for _, b in middle),
@@ -91,7 +99,12 @@ class _Plan:
     """One Dockerfile, ready to be replayed."""
 
     def __init__(
-        self, history: History, dockerfile: Dockerfile, rules: IgnoreRules, costs: Mapping[str, float]
+        self,
+        history: History,
+        dockerfile: Dockerfile,
+        rules: IgnoreRules,
+        costs: Mapping[str, float],
+        arguments: Mapping[str, Collection[int]],
     ) -> None:
         self.history = history
         self.dockerfile = dockerfile
@@ -106,6 +119,9 @@ class _Plan:
             )
             for line in self.lines
         }
+        self.arguments = arguments
+        scopes = {line.position: dockerfile.scope_at(line) for line in self.lines}
+        self.named = {place: (scope.declared | scope.taken) & set(arguments) for place, scope in scopes.items()}
         self.parents = {line.position: self._parents(line) for line in self.lines}
 
     def _parents(self, line: Instruction) -> list[tuple[int, bool]]:
@@ -161,7 +177,12 @@ class _Plan:
                 return 1.0
             return self._share_of_broad(line, build, unknown_share)
         # A RUN, or a COPY from another stage: it broke by itself if it was seen to break.
-        return float(observed is not None and observed.cause is not None)
+        if line.keyword == "RUN" and any(build in self.arguments[name] for name in self.named[line.position]):
+            return 1.0
+        if observed is None or observed.cause is None:
+            return 0.0
+        is_explained = any(build in builds for builds in self.arguments.values())
+        return float(not (is_explained and observed.cause in ("build_arg_changed", "unknown")))
 
     def _share_of_broad(self, line: Instruction, build: int, unknown_share: float) -> float:
         """A line that is new or was hidden: some file changed if a wider COPY broke, perhaps one of this line's."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Project:
+    """A repository: its commits, how it is built, and what a recommendation may change in its image."""
+
     name: str
     commits: list[dict[str, str]]
     """Per commit the files that it writes."""
@@ -19,7 +21,7 @@ def python_web() -> Project:
     """The whole context is copied before pip installs."""
     first = {
         "Dockerfile": "FROM BASE\nWORKDIR /app\nCOPY . .\nRUN pip install -q -r requirements.txt\n"
-        "RUN python3 -m compileall -q app\nCMD [\"python3\", \"-m\", \"app\"]\n",
+        'RUN python3 -m compileall -q app\nCMD ["python3", "-m", "app"]\n',
         "requirements.txt": "click==8.1.7\njinja2==3.1.4\nrequests==2.32.3\n",
         "app/__init__.py": "",
         "app/__main__.py": "print('hello')\n",
@@ -34,13 +36,19 @@ def python_web() -> Project:
 
 def node_service() -> Project:
     """The whole context is copied before npm installs, and the same RUN line builds."""
-    package = {"name": "service", "version": "1.0.0", "private": True, "dependencies": {"lodash": "4.17.21", "dayjs": "1.11.11"}}
+    package = {
+        "name": "service",
+        "version": "1.0.0",
+        "private": True,
+        "dependencies": {"lodash": "4.17.21", "dayjs": "1.11.11"},
+    }
     later = {**package, "dependencies": {**package["dependencies"], "nanoid": "5.0.7"}}
     first = {
         "Dockerfile": "FROM BASE\nWORKDIR /srv\nCOPY . .\nRUN npm install --no-audit --no-fund\n"
-        "RUN node build.js\nCMD [\"node\", \"out.js\"]\n",
+        'RUN node build.js\nCMD ["node", "out.js"]\n',
         "package.json": json.dumps(package),
-        "build.js": "require('fs').writeFileSync('out.js', 'console.log(1)'); const t = Date.now(); while (Date.now() - t < 700);\n",
+        "build.js": "require('fs').writeFileSync('out.js', 'console.log(1)');"
+        " const t = Date.now(); while (Date.now() - t < 700);\n",
         "src/a.js": "module.exports = 1;\n",
         ".dockerignore": "node_modules\n.git\n",
     }
@@ -54,9 +62,10 @@ def node_service() -> Project:
 def c_tool() -> Project:
     """The commit's id is an ARG at the top, needed by the last line only."""
     first = {
-        "Dockerfile": "FROM BASE\nWORKDIR /src\nARG REVISION\nRUN gcc --version > toolchain.txt && sleep 1.2\nCOPY lib lib\n"
-        "RUN make -s -C lib\nCOPY main.c .\nRUN gcc -o tool main.c lib/lib.o && echo \"$REVISION\" > revision.txt\n"
-        "CMD [\"./tool\"]\n",
+        "Dockerfile": "FROM BASE\nWORKDIR /src\nARG REVISION\nRUN gcc --version > toolchain.txt && sleep 1.2\n"
+        "COPY lib lib\n"
+        'RUN make -s -C lib\nCOPY main.c .\nRUN gcc -o tool main.c lib/lib.o && echo "$REVISION" > revision.txt\n'
+        'CMD ["./tool"]\n',
         "lib/Makefile": "lib.o: lib.c\n\tsleep 1.5\n\tgcc -O2 -c lib.c\n",
         "lib/lib.c": "int answer(void) { return 42; }\n",
         "main.c": "int answer(void);\nint main(void) { return answer() - 42; }\n",
@@ -72,8 +81,9 @@ def c_tool() -> Project:
 def python_worker() -> Project:
     """Sources are copied one line above the requirements."""
     first = {
-        "Dockerfile": "FROM BASE\nWORKDIR /job\nCOPY src src\nCOPY requirements.txt .\nRUN pip install -q -r requirements.txt\n"
-        "RUN python3 -m compileall -q src && sleep 0.5\nCMD [\"python3\", \"src/job.py\"]\n",
+        "Dockerfile": "FROM BASE\nWORKDIR /job\nCOPY src src\nCOPY requirements.txt .\n"
+        "RUN pip install -q -r requirements.txt\n"
+        'RUN python3 -m compileall -q src && sleep 0.5\nCMD ["python3", "src/job.py"]\n',
         "requirements.txt": "pyyaml==6.0.2\ncolorama==0.4.6\n",
         "src/job.py": "print('job')\n",
         ".dockerignore": ".git\n",
@@ -88,7 +98,7 @@ def static_site() -> Project:
     """Documentation for developers lies beside the pages, and all is copied."""
     first = {
         "Dockerfile": "FROM BASE\nWORKDIR /site\nCOPY . .\nRUN sh render.sh && sleep 1\nRUN sh check.sh && sleep 0.8\n"
-        "CMD [\"python3\", \"-m\", \"http.server\"]\n",
+        'CMD ["python3", "-m", "http.server"]\n',
         "render.sh": "mkdir -p out; for f in pages/*.txt; do cp $f out/; done\n",
         "check.sh": "test -d out\n",
         "pages/index.txt": "index\n",
@@ -105,9 +115,15 @@ def static_site() -> Project:
 
 def node_site() -> Project:
     """Two stages; the first copies everything before npm installs."""
-    package = {"name": "site", "version": "1.0.0", "private": True, "dependencies": {"marked": "12.0.2", "slugify": "1.6.6"}}
+    package = {
+        "name": "site",
+        "version": "1.0.0",
+        "private": True,
+        "dependencies": {"marked": "12.0.2", "slugify": "1.6.6"},
+    }
     first = {
-        "Dockerfile": "FROM BASE AS build\nWORKDIR /web\nCOPY . .\nRUN npm install --no-audit --no-fund && node build.js\n"
+        "Dockerfile": "FROM BASE AS build\nWORKDIR /web\nCOPY . .\n"
+        "RUN npm install --no-audit --no-fund && node build.js\n"
         "FROM BASE\nWORKDIR /www\nCOPY --from=build /web/dist dist\nRUN ls dist && sleep 0.6\n",
         "package.json": json.dumps(package),
         "build.js": "const fs = require('fs'); fs.mkdirSync('dist', {recursive: true});"

@@ -37,6 +37,7 @@ PASSING = re.compile(
 
 
 def run(*words: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> str:
+    """Run a program and return what it prints; its failure ends the benchmark."""
     done = subprocess.run(
         words, cwd=folder, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False
     )
@@ -55,7 +56,18 @@ def write_commits(project: Project, folder: Path, base: str) -> list[str]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace("BASE", base) if name == "Dockerfile" else text)
         run("git", "add", "-A", folder=folder)
-        run("git", "-c", "user.name=b", "-c", "user.email=b@example.org", "commit", "-q", "-m", f"{number}", folder=folder)
+        run(
+            "git",
+            "-c",
+            "user.name=b",
+            "-c",
+            "user.email=b@example.org",
+            "commit",
+            "-q",
+            "-m",
+            f"{number}",
+            folder=folder,
+        )
         commits.append(run("git", "rev-parse", "HEAD", folder=folder).strip())
     return commits
 
@@ -106,6 +118,7 @@ def tree(tag: str, scratch: Path) -> dict[str, tuple[object, ...]]:
 
 
 def measure(project: Project, base: str, keep: Path | None) -> dict[str, object]:
+    """Build the history of a project before and after the best recommendation."""
     scratch = Path(tempfile.mkdtemp(prefix="advice-"))
     try:
         folder = scratch / "repository"
@@ -114,8 +127,17 @@ def measure(project: Project, base: str, keep: Path | None) -> dict[str, object]
         before = build_all(project, folder, commits, scratch / "before", None)
         logs = [str(path) for path in sorted((scratch / "before").glob("*.log"))]
         printed = run(
-            sys.executable, "-m", "cachescope", "advise", "--json", "--dockerfile", str(folder / "Dockerfile"),
-            "--repository", str(folder), *logs, folder=Path(__file__).resolve().parent.parent.parent,
+            sys.executable,
+            "-m",
+            "cachescope",
+            "advise",
+            "--json",
+            "--dockerfile",
+            str(folder / "Dockerfile"),
+            "--repository",
+            str(folder),
+            *logs,
+            folder=Path(__file__).resolve().parent.parent.parent,
         )
         found = [r for r in json.loads(printed)["recommendations"] if r["patch"]]
         if keep:
@@ -129,7 +151,9 @@ def measure(project: Project, base: str, keep: Path | None) -> dict[str, object]
             shutil.copytree(scratch / "after", keep / project.name / "after", dirs_exist_ok=True)
         old, new = seconds_per_build(scratch / "before"), seconds_per_build(scratch / "after")
         trees = tree(before, scratch), tree(after, scratch)
-        differing = sorted(name for name in trees[0].keys() | trees[1].keys() if trees[0].get(name) != trees[1].get(name))
+        differing = sorted(
+            name for name in trees[0].keys() | trees[1].keys() if trees[0].get(name) != trees[1].get(name)
+        )
         return {
             "project": project.name,
             "recommendation": best["name"],
@@ -145,12 +169,15 @@ def measure(project: Project, base: str, keep: Path | None) -> dict[str, object]
 
 
 def main() -> None:
+    """Print a row per project."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
-    print("| project | recommendation | order-safe | s/build before | predicted | interval | measured | off by | files that differ |")
+    print(
+        "| project | recommendation | order-safe | s/build before | predicted | interval | measured | off by | files that differ |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for project in PROJECTS:
         if arguments.only not in project.name:
@@ -161,11 +188,18 @@ def main() -> None:
             continue
         off = (row["predicted"] - row["measured"]) / row["measured"] if row["measured"] else float("nan")
         low, high = row["interval"]
-        print(
-            f"| {project.name} | {row['recommendation']} | {row['order_safe']} | {row['before']:.2f} | {row['predicted']:.2f} "
-            f"| {low:.2f} to {high:.2f} | {row['measured']:.2f} | {off:+.0%} | {', '.join(row['differing'][:4]) or 'none'} |",
-            flush=True,
-        )
+        columns = [
+            project.name,
+            row["recommendation"],
+            row["order_safe"],
+            f"{row['before']:.2f}",
+            f"{row['predicted']:.2f}",
+            f"{low:.2f} to {high:.2f}",
+            f"{row['measured']:.2f}",
+            f"{off:+.0%}",
+            ", ".join(row["differing"][:4]) or "none",
+        ]
+        print(f"| {' | '.join(map(str, columns))} |", flush=True)
 
 
 if __name__ == "__main__":

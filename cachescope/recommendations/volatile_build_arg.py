@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from cachescope.dockerfile import Dockerfile, Instruction, variables
-from cachescope.history import History, Observation
+from cachescope.history import History
 from cachescope.recommendations.base import Recommendation, edit_lines, is_worthwhile, make_patch
 from cachescope.replaying import replay
 
@@ -48,7 +48,7 @@ def _advise(history: History, line: Instruction, name: str) -> Recommendation | 
     edited = edit_lines(
         history, [(needed.first_line, needed.first_line - 1, text), (line.first_line, line.last_line, [])]
     )
-    prediction = replay(_blaming(history, layers, needed, blamed), Dockerfile(edited))
+    prediction = replay(history, Dockerfile(edited), arguments={name: blamed})
     if not is_worthwhile(history, prediction.saving_seconds_per_build):
         return None
     return Recommendation(
@@ -74,33 +74,6 @@ def _builds_with_another_value(history: History, lines: list[Instruction], neede
     found = {o.build for i in lines for o in history.observations(i) if o.cause == "build_arg_changed"}
     printed = [(o.build, history.builds[o.build].build.steps[o.position].text) for o in history.observations(needed)]
     return found | {build for (_, old), (build, new) in pairwise(printed) if old != new}
-
-
-def _blaming(history: History, layers: list[Instruction], needed: Instruction, blamed: set[int]) -> History:
-    """The same history with breaks of the argument moved to the line that names it."""
-    lines = {position: list(seen) for position, seen in history.lines.items()}
-    moved = History(
-        dockerfile=history.dockerfile,
-        builds=history.builds,
-        dockerfile_path=history.dockerfile_path,
-        dockerignore=history.dockerignore,
-        files=history.files,
-        texts=history.texts,
-    )
-    for layer in layers:
-        for number, seen in enumerate(lines[layer.position]):
-            if seen.build not in blamed or seen.cause not in ("build_arg_changed", "unknown"):
-                continue
-            lines[layer.position][number] = _with_cause(seen, None)
-            lines[needed.position] = [
-                _with_cause(o, "build_arg_changed") if o.build == seen.build else o for o in lines[needed.position]
-            ]
-    moved.__dict__["lines"] = lines
-    return moved
-
-
-def _with_cause(seen: Observation, cause: str | None) -> Observation:
-    return Observation(build=seen.build, position=seen.position, missed=seen.missed, seconds=seen.seconds, cause=cause)
 
 
 RECOMMENDATION = VolatileBuildArg()
