@@ -58,6 +58,7 @@ def file(request: Request, name: str) -> Response:
 def chart(
     page: PageDep,
     name: str,
+    *,
     period: Annotated[Period, Depends(get_period)],
     repository: int = Query(),
     image: str = Query("", max_length=18),

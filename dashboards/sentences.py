@@ -109,11 +109,9 @@ def of_build(build: Any, breaks: Sequence[Any], failed_step: str | None) -> Mark
     elif build.outcome == "incomplete":
         start = Markup("The log ends before the build does. ")
     if not build.hits + build.misses:
-        return start + Markup(
-            "No step of it could have come from cache."
-            if not build.unknown
-            else "The log does not say which steps came from cache."
-        )
+        if build.unknown:
+            return start + Markup("The log does not say which steps came from cache.")
+        return start + Markup("No step of it could have come from cache.")
     if not build.misses:
         return start + Markup("Every cacheable step, {} of {}, came from cache.").format(build.hits, build.hits)
     if not breaks:

@@ -44,11 +44,11 @@ def choices(url: str, token: str | None) -> list[Choice]:
     ]
 
 
-def curl(url: str, parameters: dict[str, str], token: str = "$CACHESCOPE_TOKEN") -> str:
+def curl(url: str, parameters: dict[str, str], credential: str = "$CACHESCOPE_TOKEN") -> str:
     """The command that sends `build.log`; parameters are shell words and stay as they are."""
     pairs = "&".join(f"{name}={value}" for name, value in parameters.items())
     return (
-        f'curl -sS --max-time 120 -H "Authorization: Bearer {token}" \\\n'
+        f'curl -sS --max-time 120 -H "Authorization: Bearer {credential}" \\\n'
         f'  --data-binary @build.log "{url}/api/v1/uploads?{pairs}"'
     )
 
@@ -88,7 +88,7 @@ def _github(url: str) -> list[Snippet]:
             "job": "$GITHUB_JOB",
             "attempt": "$GITHUB_RUN_ATTEMPT",
             "runner": "$RUNNER_NAME",
-            "ci": "github",
+            "ci": "github-actions",
             "run_url": "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID",
         },
     )
@@ -135,7 +135,8 @@ def _jenkins(url: str) -> list[Snippet]:
         },
     )
     text = (
-        "post {\n  always {\n    withCredentials([string(credentialsId: 'cachescope', variable: 'CACHESCOPE_TOKEN')]) {\n"
+        "post {\n  always {\n"
+        "    withCredentials([string(credentialsId: 'cachescope', variable: 'CACHESCOPE_TOKEN')]) {\n"
         f"      sh '''\n{_indented(send, 8)} || true\n      '''\n    }}\n  }}\n}}"
     )
     return [
@@ -211,8 +212,8 @@ def _other(url: str) -> list[Snippet]:
         Snippet(
             "After it, whether it failed or not",
             curl(url, {"repository": "acme/api", "commit": "$COMMIT", "branch": "$BRANCH", "runner": "$HOSTNAME"}),
-            "Logs compressed with gzip or zstd are taken too, with the header Content-Encoding. A webhook can send them "
-            "as well: make a source in the settings.",
+            "Logs compressed with gzip or zstd are taken too, with the header Content-Encoding. A webhook can send "
+            "them as well: make a source in the settings.",
         ),
     ]
 

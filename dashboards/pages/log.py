@@ -54,11 +54,11 @@ def log(
             if found
             else f"which ends before line {count(first)}."
         )
-    return _show(page, build, wanted, sentence, found, pages, steps, wrap)
+    return _show(page, build, found, wanted=wanted, sentence=sentence, pages=pages, steps=steps, wraps=bool(wrap))
 
 
 def _show(
-    page: Page, build: Build, wanted: str, sentence: str, found: list[logs.Line], pages: Any, steps: Any, wrap: int
+    page: Page, build: Build, found: list[logs.Line], *, wanted: str, sentence: str, pages: Any, steps: Any, wraps: bool
 ) -> Response:
     team = page.team_of(build.repository)
     repository_url = f"/teams/{team.slug}/repositories/{build.repository_id}"
@@ -73,8 +73,8 @@ def _show(
         repository=build.repository,
         sentence=sentence,
         q=wanted,
-        wraps=bool(wrap),
-        wrap_url=path + query({"q": wanted, "line": found[0].number if found else None, "wrap": 0 if wrap else None}),
+        wraps=wraps,
+        wrap_url=path + query({"q": wanted, "line": found[0].number if found else None, "wrap": 0 if wraps else None}),
         raw_url=f"/api/v1/builds/{build.id}/log",
         pages=[(text, path + address) for text, address in pages],
         lines=[
@@ -83,7 +83,7 @@ def _show(
                 "parts": logs.mark(line.text, wanted),
                 "is_step": line.number in beginnings,
                 # A match leads to its place in the log, a line to itself: the address to send to somebody.
-                "url": f"{path}{query({'line': line.number, 'wrap': None if wrap else 0})}#L{line.number}",
+                "url": f"{path}{query({'line': line.number, 'wrap': None if wraps else 0})}#L{line.number}",
             }
             for line in found
         ],

@@ -71,6 +71,7 @@ def repository(
     page: PageDep,
     team: TeamDep,
     repository: RepositoryDep,
+    *,
     period: Annotated[Period, Depends(get_period)],
     filters: Annotated[Filters, Depends(get_filters)],
     image: str = Query("", max_length=18),
