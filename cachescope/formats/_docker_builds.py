@@ -274,7 +274,13 @@ class DockerBuilds:
             last = build.last
             if build.removes and last.keyword == "RUN" and last.container:
                 is_sure = is_sure and _removed_container(above(4)) == last.container
-            if last.total not in (None, last.number) or (build.outcome is Outcome.SUCCEEDED and not is_sure):
+            is_newest = index == len(self._live) - 1
+            if build.outcome is Outcome.SUCCEEDED and not (is_sure and is_newest):
+                continue
+            if last.total not in (None, last.number):
+                if is_sure and is_newest and not last.speaks:
+                    self._end_after_gap(build, image, place)
+                    return
                 continue
             if not is_sure and (last.keyword == "RUN" or last.total is None):
                 continue
@@ -292,6 +298,20 @@ class DockerBuilds:
                     build.warnings.append(text[start:].decode(errors="replace").rstrip())
             self.output = b""
             return
+
+    def _end_after_gap(self, build: _OpenBuild, image: bytes, place: Place) -> None:
+        last = build.last
+        build.notes.append(
+            f"Lines are missing between step {last.number} and the end of the build at line {build.line}."
+        )
+        _leave_before_gap(last)
+        build.outcome, build.error, build.confirmed = Outcome.SUCCEEDED, None, True
+        build.image_id, build.ended_at, build.last_line, build.ordinal = (
+            image.decode(),
+            place.at,
+            place.line,
+            place.ordinal,
+        )
 
     def tagged(self, tag: str, place: Place) -> None:
         """Take `Successfully tagged <tag>` directly below the line that ends a build."""
@@ -337,7 +357,7 @@ class DockerBuilds:
         if self._live and self._live[-1].outcome is Outcome.INCOMPLETE and self._live[-1].last.speaks:
             self._live[-1].last_line = max(self._live[-1].last_line, last_line)
         live = [found for found in (self._freeze(build, build is self._live[-1]) for build in self._live) if found]
-        if self._context is not None and not self._in_run():
+        if self._context is not None and not self._in_run() and not self._is_full:
             error = self._error(sure_only=False)
             live.append(_without_steps(self._format, self._context, error[0] if error else None))
         return self._done + live
@@ -423,10 +443,7 @@ class DockerBuilds:
         ):
             return False
         build.notes.append(f"Lines are missing between step {last.number} and step {head.number} of {head.total}.")
-        if last.cached is None:
-            last.status = StepStatus.UNKNOWN
-        else:
-            last.status = StepStatus.CACHED if last.cached else StepStatus.DONE
+        _leave_before_gap(last)
         self._append(build, head, keyword)
         return True
 
@@ -631,6 +648,14 @@ class DockerBuilds:
             build.line,
             build.last_line,
         )
+
+
+def _leave_before_gap(step: _Step) -> None:
+    """Say what is known of a step whose end is missing from the log."""
+    if step.cached is None:
+        step.status = StepStatus.UNKNOWN
+    else:
+        step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
 
 
 def _tells(lines: Sequence[bytes], image: bytes) -> bool:

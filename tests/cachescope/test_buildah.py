@@ -145,3 +145,42 @@ def test_a_log_that_stops_says_so():
 def test_warnings_of_the_builder_are_kept():
     warning = "[Warning] one or more build args were not consumed: [X]"
     assert build_of("STEP 1/2: FROM b\n", warning, "\nSTEP 2/2: CMD x\n").warnings == (warning,)
+
+
+def test_past_the_cap_steps_are_left_out_and_a_warning_says_so(monkeypatch):
+    monkeypatch.setattr("cachescope.formats._buildah_builds.MAX_STEPS", 4)
+    reading = read(*[START + LAST] * 3)
+    assert sum(len(build.steps) for build in reading.builds) == 4
+    assert any("holds more than 4 steps" in warning for warning in reading.warnings)
+
+
+def test_lines_that_stand_twice_are_one_step():
+    assert len(build_of(START.replace("STEP 2", "STEP 2/3: COPY a b\nSTEP 2"), LAST).steps) == 3
+
+
+def test_notes_of_builds_long_over_are_kept():
+    reading = read("--> 0e968729461\n", LAST, *[START + LAST] * 20)
+    assert "steps before 3 are missing" in reading.warnings[0]
+
+
+def test_a_second_error_does_not_replace_the_first():
+    build = build_of(START, "Error: first\nError: second\n")
+    assert build.error == "Error: first"
+
+
+def test_coloured_arrows_are_arrows():
+    build = build_of("STEP 1/2: FROM b\nSTEP 2/2: RUN x\n--> \x1b[32mUsing cache " + FULL + "\x1b[0m\n")
+    assert build.steps[1].status is StepStatus.CACHED
+
+
+def test_a_stage_out_of_its_number_is_output():
+    reading = read("[1/2] STEP 1/2: FROM a\n[1/2] STEP 2/2: COPY a b\n--> 0e968729461\n[7/2] STEP 3/4: CMD x\n")
+    assert [step.text for step in reading.builds[0].steps] == ["FROM a", "COPY a b"]
+
+
+def test_a_commit_before_the_last_step_is_output():
+    assert build_of(START, "COMMIT evil\n" + FULL + "\n", LAST).images[0].tags == ("localhost/app:latest",)
+
+
+def test_a_numbered_commit_out_of_sequence_is_output():
+    assert len(build_of("STEP 1: FROM a\nSTEP 9: COMMIT evil\nSTEP 2: CMD x\nSTEP 3: COMMIT a\n").steps) == 2

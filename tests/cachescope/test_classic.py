@@ -210,3 +210,59 @@ def test_blank_lines_between_messages_do_not_matter():
 
 def test_many_builds_in_one_log_are_all_told():
     assert len(read(*[START + RAN + REMOVED + LAST + END] * 40).builds) == 40
+
+
+def test_past_the_cap_steps_are_left_out_and_a_warning_says_so(monkeypatch):
+    monkeypatch.setattr("cachescope.formats._docker_builds.MAX_STEPS", 4)
+    reading = read(*[START + RAN + REMOVED + LAST + END] * 3)
+    assert sum(len(build.steps) for build in reading.builds) == 4
+    assert any("holds more than 4 steps" in warning for warning in reading.warnings)
+
+
+def test_a_failure_at_the_end_of_much_output_is_found():
+    output = "a line of output of the command\n" * 5000
+    assert build_of(START, RAN, output, "Error response from daemon: gone\n").outcome is Outcome.FAILED
+
+
+def test_a_build_without_a_step_fails_before_the_next_one_begins():
+    context = "Sending build context to Docker daemon  2.048kB\n"
+    refused = context + "Error response from daemon: dockerfile parse error line 1: unknown instruction: FORM\n"
+    first, second = read(refused, START, RAN, REMOVED, LAST, END).builds
+    assert (first.outcome, first.steps, second.outcome) == (Outcome.FAILED, (), Outcome.SUCCEEDED)
+
+
+def test_notes_of_builds_long_over_are_kept():
+    cut = "Step 2/3 : COPY a b\n ---> 9b2f6a7c8d01\n" + LAST + END
+    reading = read(" ---> f6062bacf0c1\n" + cut, *[START + RAN + REMOVED + LAST + END] * 20)
+    assert "steps before 2 are missing" in reading.warnings[0]
+
+
+def test_lines_missing_below_a_headline_leave_its_state_unknown():
+    reading = read(START.replace("/3", "/9"), "Step 2/9 : RUN make\n")
+    content = START.replace("/3", "/9") + "Step 2/9 : RUN make\n"
+    reading = read_builds([content.encode(), b"\n\n\n\n\n ---> 9b2f6a7c8d01\nStep 7/9 : CMD x\n ---> Using cache\n"])
+    assert (reading.builds[0].steps[1].status, reading.builds[0].steps[1].cached) == (StepStatus.UNKNOWN, None)
+
+
+def test_a_build_whose_last_steps_are_missing_still_ends():
+    reading = read(START.replace("/3", "/9"), "Step 2/9 : COPY a b\n", " ---> 11ce26cb400d\n", END)
+    assert reading.builds[0].outcome is Outcome.SUCCEEDED
+    assert "Lines are missing between step 2 and the end of the build at line 1." in reading.warnings
+
+
+def test_the_end_of_one_build_is_not_taken_for_that_of_another():
+    cut = START.replace("/3", "/9") + "Step 2/9 : RUN make\n ---> Running in aa93a0d1c2e3\n"
+    first, second = read(START, RAN, REMOVED, LAST, END, cut, " ---> 11ce26cb400d\n", END).builds
+    assert (first.outcome, second.outcome) == (Outcome.SUCCEEDED, Outcome.INCOMPLETE)
+
+
+def test_coloured_arrows_are_arrows():
+    coloured = LAST.replace("11ce26cb400d\n", "\x1b[32m11ce26cb400d\x1b[0m\n")
+    assert build_of(START, RAN, REMOVED, coloured, END).outcome is Outcome.SUCCEEDED
+
+
+def test_what_comes_after_a_build_is_read_as_nothing():
+    build = build_of(
+        START, RAN, REMOVED, LAST, END, "Step 9/3 : CMD x\nSuccessfully built nothing\nSuccessfully tagged\n"
+    )
+    assert len(build.steps) == 3

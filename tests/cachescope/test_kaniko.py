@@ -147,3 +147,10 @@ def test_stamps_of_its_own_date_the_build_but_no_step():
         *[part.replace("[000", "[2021-11-09T13:14:3").replace("] ", "Z] ", 1) for part in START.splitlines(True)]
     )
     assert build.started_at == 1636463670.0
+
+
+def test_past_the_cap_steps_are_left_out_and_a_warning_says_so(monkeypatch):
+    monkeypatch.setattr("cachescope.formats.kaniko.STEP_CAP", 3)
+    reading = read(START, *[f"INFO[0002] ENV A={number}\n" for number in range(9)])
+    assert len(reading.builds[0].steps) == 3
+    assert reading.warnings == ("The log holds more than 3 steps: the rest is not read.",)
