@@ -239,11 +239,15 @@ class _Channel:
 
     def feed(self, chunk: bytes, first_line: int) -> None:
         outside: list[tuple[int, int]] | None = None
-        for item in self._formats.values():
-            if item.parser is not None:
-                spans = item.parser.feed(chunk, first_line)
-                if spans is not None:
-                    outside = spans if outside is None else _common(outside, spans)
+        # The surest format first: what it takes as its own, a less sure one need not look at.
+        for item in sorted(self._formats.values(), key=lambda item: -item.score):
+            if item.parser is None:
+                continue
+            if outside is None:
+                outside = item.parser.feed(chunk, first_line)
+                continue
+            for start, end in outside:
+                item.parser.feed(chunk[start:end], first_line + chunk.count(b"\n", 0, start))
         for item in self._formats.values():
             if item.parser is None:
                 self._look(item, chunk, first_line, outside)
@@ -440,19 +444,6 @@ def _first_needle(chunk: bytes, needles: tuple[bytes, ...], spans: list[tuple[in
         if hits:
             return min(hits)
     return -1
-
-
-def _common(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return what lies in both lists of spans (each in order)."""
-    result, at = [], 0
-    for start, end in left:
-        while at < len(right) and right[at][1] <= start:
-            at += 1
-        for other_start, other_end in right[at:]:
-            if other_start >= end:
-                break
-            result.append((max(start, other_start), min(end, other_end)))
-    return result
 
 
 def _merge(found: list[tuple[float, FoundBuild]]) -> Iterator[Build]:

@@ -216,6 +216,8 @@ class StatusStream:
                 solve = owners.get(digest) or self._own(digest, item, line)
                 if solve is not None:
                     solve.take_vertex(item, line)
+        if len(message) == 1 and "vertexes" in message:
+            return
         for item in _dicts(message.get("statuses")):
             solve = owners.get(str(item.get("vertex")))
             if solve is not None:
@@ -305,7 +307,10 @@ def _decoded(data: object) -> bytes:
 
 
 def _dicts(value: object) -> Iterable[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else ()
+    if not isinstance(value, list):
+        return ()
+    # Streams hold nothing else; a look is cheaper than a copy.
+    return value if all(type(item) is dict for item in value) else [item for item in value if isinstance(item, dict)]
 
 
 def _vertex(item: Work | _Group, works: list[Work]) -> Vertex | None:

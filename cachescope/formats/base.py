@@ -29,9 +29,9 @@ class LogParser(Protocol):
         `first_line` is the number (from 1) of the chunk's first line. Lines still carry the wrapper's prefix.
         The line numbers of two calls may leave a gap: lines between belong to another channel of the wrapper.
 
-        May return the parts of the chunk (start, end) that lie outside of this parser's builds: only there does the
-        reader look for the needles of other formats. None means the whole chunk. Searching all needles in 100 MB
-        takes longer than reading it, so a parser that knows its builds' ends should say so.
+        May return the parts of the chunk (start, end; whole lines) that lie outside of this parser's builds: only these
+        do less sure formats read, and only there does the reader look for other needles. None means the whole chunk.
+        Searching all needles in 100 MB takes longer than reading it, so a parser that knows its builds' ends says so.
         """
 
     def builds(self) -> list[FoundBuild]:

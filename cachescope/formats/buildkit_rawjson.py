@@ -48,7 +48,11 @@ class _Parser:
                 elif not text.startswith(b'{"statuses":[') or b'"completed"' in text or b'"vertexes":[' in text:
                     self._message(text, number)
             elif text:
-                outside.append((position, position + len(raw)))
+                end = min(len(chunk), position + len(raw) + 1)
+                if outside and outside[-1][1] == position:
+                    outside[-1] = (outside[-1][0], end)
+                else:
+                    outside.append((position, end))
                 self._words(text)
             position += len(raw) + 1
         return outside

@@ -181,11 +181,6 @@ def test_of_builds_that_overlap_the_surer_one_stays():
     assert [build.format for build in reading._merge(found)] == ["classic"]
 
 
-def test_parts_that_all_parsers_leave_free_are_searched():
-    assert reading._common([(0, 10), (20, 30)], [(5, 25), (28, 40)]) == [(5, 10), (20, 25), (28, 30)]
-    assert reading._common([(0, 10)], []) == []
-
-
 # -- documents -----------------------------------------------------------------------------------------------------
 
 
