@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Annotated
 
 import orjson
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from cachescope.cli import inputs, table
-from cachescope.cli.document import document
+from cachescope.cli.document import build_document, document
 from cachescope.cli.watch import watch_file
 from cachescope.cli.words import printable
 from cachescope.errors import CachescopeError, TooLargeError
@@ -99,9 +100,18 @@ def complain(error: Exception) -> None:
 
 
 def write_json(reading: LogReading, name: str, member: str | None) -> None:
-    """Write one document on one line, at once: whoever reads the pipe may be waiting for it."""
-    sys.stdout.buffer.write(orjson.dumps(document(reading, name, member), option=orjson.OPT_APPEND_NEWLINE))
-    sys.stdout.buffer.flush()
+    """Write one document on one line, at once: whoever reads the pipe may be waiting for it.
+
+    Build by build: the document of a log with thousands of builds is many times larger than what was read.
+    """
+    out = sys.stdout.buffer
+    head = document(replace(reading, builds=()), name, member)
+    out.write(orjson.dumps(head).removesuffix(b"]}"))
+    for position, build in enumerate(reading.builds):
+        out.write(b"," if position else b"")
+        out.write(orjson.dumps(build_document(build)))
+    out.write(b"]}\n")
+    out.flush()
 
 
 def table_writer(*, every_step: bool) -> Writer:

@@ -13,7 +13,7 @@ from cachescope.cli.words import duration, percentage, plural, printable, size
 from cachescope.comparing import Break, find_breaks
 from cachescope.model import Build, LogReading, Outcome, Step, StepKind, StepStatus
 
-MIN_TEXT_CELLS = 24
+MIN_TEXT_CELLS = 16
 BAR_CELLS = 16
 PLAIN_WIDTH = 120
 """The width where there is no terminal and COLUMNS is not set."""
