@@ -278,7 +278,7 @@ class DockerBuilds:
             if build.outcome is Outcome.SUCCEEDED and not (is_sure and is_newest):
                 continue
             if last.total not in (None, last.number):
-                if is_sure and is_newest and not last.speaks:
+                if is_sure and is_newest and build.confirmed and not last.speaks:
                     self._end_after_gap(build, image, place)
                     return
                 continue
