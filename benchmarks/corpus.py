@@ -1,9 +1,11 @@
 """Makes large logs out of the real ones that the tests read."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 FORMATS = Path(__file__).parent.parent / "tests" / "cachescope" / "formats"
+_DIGEST = re.compile(rb"(sha256:[0-9a-f]{56})[0-9a-f]{8}")
 
 
 def pieces(log_format: str) -> list[bytes]:
@@ -14,12 +16,15 @@ def pieces(log_format: str) -> list[bytes]:
 
 
 def write_log(path: Path, log_format: str, size_bytes: int, between: bytes = b"") -> Path:
-    """Write logs of one format, one after another, until the file has the size; returns the path."""
+    """Write logs of one format, one after another, until the file has the size; returns the path.
+
+    Each copy gets digests of its own: the same vertex told again would be no new build.
+    """
     with path.open("wb") as file:
-        for log in _forever(pieces(log_format)):
+        for number, log in enumerate(_forever(pieces(log_format))):
             if file.tell() >= size_bytes:
                 return path
-            file.write(log + between)
+            file.write(_DIGEST.sub(b"\\g<1>%08x" % number, log) + between)
     return path
 
 

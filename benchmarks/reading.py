@@ -50,7 +50,7 @@ def search(pattern: str) -> Callable[[Path], None]:
     return run
 
 
-def cpu_seconds(work: Callable[[Path], None], path: Path, times: int = 3) -> float:
+def cpu_seconds(work: Callable[[Path], None], path: Path, times: int = 2) -> float:
     """Return the least CPU time of some runs, children included."""
     best = float("inf")
     for _ in range(times):
