@@ -57,7 +57,14 @@ def real_logs() -> list[Path]:
 
 
 def run(
-    installation: Installation, engine: Engine, token: str, *, uploads: int, seconds: float, seed: int = 1
+    installation: Installation,
+    engine: Engine,
+    token: str,
+    *,
+    uploads: int,
+    seconds: float,
+    pause: tuple[float, float] = (0.5, 3.0),
+    seed: int = 1,
 ) -> Outcome:
     """Send logs over some seconds and kill processes meanwhile; wait until everything has been read, and count."""
     outcome = Outcome()

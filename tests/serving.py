@@ -1,6 +1,7 @@
 """Servers of our own for tests: the web application in a thread, or all processes of an installation."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import store.database
 import store.settings
 import workers.app
 import workers.settings
+from tests import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 60.0
@@ -111,7 +113,7 @@ class Installation:
         redis = {"port": "0", "unixsocket": f"{self.redis_folder}/redis.sock", "dir": str(self.redis_folder)}
         redis |= {"appendonly": "yes", "save": ""}
         words = [word for name, value in redis.items() for word in (f"--{name}", value)]
-        broker = {"broker": ["redis-server", *words]} if self.redis_folder else {}
+        broker = {"broker": [redis_program(), *words]} if self.redis_folder else {}
         return broker | {
             "web": [python, "-m", "uvicorn", "asgi:app", "--port", str(self.port), "--no-access-log"],
             "worker": [python, "-m", "celery", "-A", "workers.app", "worker", "--concurrency", "2", *QUIET],
@@ -151,6 +153,12 @@ class Installation:
     def wait_until_ready(self) -> None:
         """Wait until the web process answers and sees a worker and a scheduler."""
         wait_for(lambda: _status(f"{self.url}/readyz") == 200, f"{self.url}/readyz; see the logs in {self.folder}")
+
+
+def redis_program() -> str:
+    """The Redis or Valkey server of this machine; a test that needs it is skipped or fails where there is none."""
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    return found or servers.miss("No valkey-server or redis-server on PATH: install one.")
 
 
 @contextmanager
