@@ -15,6 +15,7 @@ RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
 # source arrives in the last step. Its build tools came with the lock file, so nothing is downloaded here.
 COPY pyproject.toml ./
 RUN mkdir cachescope integrations store workers service dashboards \
+    && for folder in */; do touch "${folder}__init__.py"; done \
     && touch README.md LICENSE \
     && /venv/bin/pip install --no-deps --no-build-isolation --editable .
 
