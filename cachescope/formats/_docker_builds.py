@@ -332,6 +332,7 @@ class DockerBuilds:
                 and _is_command_of(message, build.last.text)
             ):
                 self._fail(build, message, place)
+                build.confirmed = True
                 return
 
     def fail(self, message: str, place: Place) -> None:
@@ -569,7 +570,7 @@ class DockerBuilds:
     def _fail(self, build: _OpenBuild, message: str, place: Place) -> None:
         step = build.last
         line, ordinal, at = place
-        build.outcome, build.error, build.ended_at, build.confirmed = Outcome.FAILED, message, at, True
+        build.outcome, build.error, build.ended_at = Outcome.FAILED, message, at
         build.last_line = max(build.last_line, line)
         step.status, step.cached, step.error = StepStatus.FAILED, False, message
         step.output_lines = max(0, ordinal - step.ordinal - 1 - bool(step.container))
