@@ -131,7 +131,6 @@ def _broke(breaks: Sequence[Any]) -> Markup:
         cost = Markup("Cost {} in {}.").format(strong(theme.duration(worst.cost_seconds)), theme.plural(steps, "step"))
     expected = {True: "Expected.", False: "Unexpected.", None: ""}[worst.expected]
     others = len(breaks) - 1
-    more = Markup(" And {}.").format(theme.plural(others, "other break")) if others else Markup("")
-    return Markup("Cache broke at {}{}: {}. {} {}{}").format(
-        code(worst.text), place, cause(worst.cause), cost, expected, more
-    )
+    more = f"And {theme.plural(others, 'other break')}." if others else ""
+    start = Markup("Cache broke at {}{}: {}.").format(code(worst.text), place, cause(worst.cause))
+    return Markup(" ").join(part for part in (start, cost, expected, more) if part)

@@ -57,7 +57,7 @@ def _shell(url: str, token: str | None) -> list[Snippet]:
     send = curl(
         url,
         {
-            "repository": '$(basename "$PWD")',
+            "repository": "$(basename \"$PWD\" | tr ' ' -)",
             "commit": "$(git rev-parse HEAD 2>/dev/null)",
             "branch": "$(git branch --show-current 2>/dev/null)",
         },
@@ -87,7 +87,8 @@ def _github(url: str) -> list[Snippet]:
             "branch": "${GITHUB_HEAD_REF:-$GITHUB_REF_NAME}",
             "job": "$GITHUB_JOB",
             "attempt": "$GITHUB_RUN_ATTEMPT",
-            "runner": "$RUNNER_NAME",
+            # "GitHub Actions 2": a blank cannot stand in an address, a plus is read as one.
+            "runner": "${RUNNER_NAME// /+}",
             "ci": "github-actions",
             "run_url": "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID",
         },
@@ -108,8 +109,8 @@ def _gitlab(url: str) -> list[Snippet]:
             "commit": "$CI_COMMIT_SHA",
             "branch": "${CI_MERGE_REQUEST_SOURCE_BRANCH_NAME:-$CI_COMMIT_REF_NAME}",
             "pull_request": "$CI_MERGE_REQUEST_IID",
-            "job": "$CI_JOB_NAME",
-            "runner": "$CI_RUNNER_DESCRIPTION",
+            "job": "$CI_JOB_NAME_SLUG",
+            "runner": "$CI_RUNNER_ID",
             "ci": "gitlab",
             "run_url": "$CI_JOB_URL",
         },
@@ -129,7 +130,7 @@ def _jenkins(url: str) -> list[Snippet]:
             "branch": "${CHANGE_BRANCH:-${BRANCH_NAME:-$GIT_BRANCH}}",
             "pull_request": "$CHANGE_ID",
             "job": "$BUILD_NUMBER",
-            "runner": "$NODE_NAME",
+            "runner": "$(echo $NODE_NAME | tr ' ' +)",
             "ci": "jenkins",
             "run_url": "$BUILD_URL",
         },
@@ -190,11 +191,11 @@ def _azure(url: str) -> list[Snippet]:
             "repository": "$BUILD_REPOSITORY_NAME",
             "commit": "$BUILD_SOURCEVERSION",
             "branch": "$BUILD_SOURCEBRANCHNAME",
-            "job": "$SYSTEM_JOBDISPLAYNAME",
+            "job": "$SYSTEM_JOBNAME",
             "attempt": "$SYSTEM_JOBATTEMPT",
-            "runner": "$AGENT_NAME",
+            "runner": "${AGENT_NAME// /+}",
             "ci": "azure",
-            "run_url": "$SYSTEM_COLLECTIONURI$SYSTEM_TEAMPROJECT/_build/results?buildId=$BUILD_BUILDID",
+            "run_url": "$SYSTEM_COLLECTIONURI$SYSTEM_TEAMPROJECTID/_build/results?buildId=$BUILD_BUILDID",
         },
     )
     steps = (
