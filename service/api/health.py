@@ -83,8 +83,8 @@ def is_queue_reachable() -> bool:
     url = get_settings().redis_url
     if not url:
         return True
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         if "socket" in parts.scheme or parts.scheme == "unix":
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(0.5)
