@@ -14,7 +14,7 @@ class Project:
     arguments: list[str] = field(default_factory=list)
     """Of the build's command line; COMMIT stands for the commit."""
     changes: str | None = None
-    """A path in which the image may differ, because the recommendation means to change it."""
+    """A pattern of paths in which the image may differ, because the recommendation means to change them."""
 
 
 def python_web() -> Project:
@@ -110,7 +110,7 @@ def static_site() -> Project:
     for n in range(4):
         commits += [{"pages/index.txt": f"index {n}\n"}, {"CONTRIBUTING.md": f"how to {n}\n"}]
     commits += [{".github/workflows/ci.yml": "on: [push, pull_request]\n"}]
-    return Project("static-site", commits, changes=None)
+    return Project("static-site", commits, changes=r"/\.github(?:/|$)|/CONTRIBUTING\.md$")
 
 
 def node_site() -> Project:

@@ -29,10 +29,11 @@ from cachescope import metrics
 from cachescope.reading import read_builds
 
 DOCKER = os.environ.get("DOCKER", "docker")
-# What two builds of one Dockerfile differ in: package caches, logs, byte code, what the container adds.
+# What two builds of one Dockerfile differ in: package caches, logs, byte code, what the container adds, and where the
+# whole context is copied the Dockerfile itself and git's own files.
 PASSING = re.compile(
     r"(?:^|/)(?:__pycache__|\.npm|\.cache|_logs|_cacache|\.package-lock\.json)(?:/|$)|\.pyc$|\.log$|^(?:proc|sys|dev|run|tmp)(?:/|$)"
-    r"|^(?:\.dockerenv|etc/(?:hostname|hosts|resolv\.conf|mtab))$|^var/(?:cache|log)(?:/|$)"
+    r"|(?:^|/)(?:\.git|Dockerfile|\.dockerignore)(?:/|$)|^(?:\.dockerenv|etc/(?:hostname|hosts|resolv\.conf|mtab))$|^var/(?:cache|log)(?:/|$)"
 )
 
 
@@ -162,7 +163,7 @@ def measure(project: Project, base: str, keep: Path | None) -> dict[str, object]
             "interval": best["interval"],
             "measured": old - new,
             "before": old,
-            "differing": [name for name in differing if name != project.changes],
+            "differing": [name for name in differing if not (project.changes and re.search(project.changes, name))],
         }
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -175,10 +176,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
-    print(
-        "| project | recommendation | order-safe | s/build before | predicted | interval | measured | off by | files that differ |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    titles = "project,recommendation,order-safe,s/build,predicted,interval,measured,off by,files that differ"
+    print(f"| {titles.replace(',', ' | ')} |")
+    print(f"|{'---|' * (titles.count(',') + 1)}")
     for project in PROJECTS:
         if arguments.only not in project.name:
             continue

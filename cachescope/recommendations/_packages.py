@@ -97,7 +97,9 @@ def needed_manifests(manager: Manager, command: str, files: Mapping[str, int] | 
     if manager.name == "pip":
         return [prefix + name.strip("\"'") for name in _REQUIREMENT.findall(command)]
     if files is None:
-        return [prefix + name for name in manager.manifests[: max(2, manager.required)]]
+        # A pattern that matches nothing copies nothing: a lock file may be missing.
+        sure, perhaps = manager.manifests[: manager.required], manager.manifests[manager.required : 2]
+        return [prefix + name for name in sure] + [f"{prefix}{name}*" for name in perhaps]
     found = [prefix + name for name in manager.manifests if prefix + name in files]
     necessary = [prefix + name for name in manager.manifests[: manager.required]]
     return found if all(name in found for name in necessary) else []

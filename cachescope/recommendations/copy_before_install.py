@@ -33,6 +33,9 @@ from cachescope.recommendations._packages import (
 from cachescope.recommendations.base import Recommendation, edit_lines, is_worthwhile, join_words, make_patch
 from cachescope.replaying import replay
 
+INSTALL_SHARE = 0.7
+"""How much of a RUN that installs first and then does more is taken for the install."""
+
 
 class CopyBeforeInstall:
     """Looks at every COPY of the whole context and the RUN below it."""
@@ -64,7 +67,7 @@ def _advise(history: History, copy: Instruction, run: Instruction) -> Recommenda
             manifests = complete_requirements(manifests, history.texts) or []
         if any(name not in (history.context_files or {}) for name in manifests):
             return None
-    if not manifests or any("$" in name or "*" in name for name in manifests):
+    if not manifests or any("$" in name for name in manifests):
         return None
     again = [o for o in history.observations(run) if o.missed and o.build > 0 and not history.is_reset(o.build)]
     cost = history.cost(run)
@@ -103,21 +106,19 @@ def _recommend(history: History, found: _Found, cost: float, again: int) -> Reco
     edited = edit_lines(history, [(copy.first_line, run.last_line, [*between, *new])])
     if len(Dockerfile(edited).stages) != len(history.dockerfile.stages):
         return None
-    # How a RUN that is cut in two shares its time is not known: an install from manifests takes nearly all of it
-    # where nothing but short commands follow, so only whole installs are priced in full.
-    costs = {normalize(f"RUN {mounts}{commands[0]}"): cost, normalize(f"RUN {mounts}{' && '.join(rest)}"): 0.0}
-    if rest:
-        share = 0.5
-        costs = {key: value for key, value in costs.items() if value}
-        costs[normalize(f"RUN {mounts}{commands[0]}")] = cost * share
-        costs[normalize(f"RUN {mounts}{' && '.join(rest)}")] = cost * (1 - share)
+    # How a RUN that is cut in two shares its time is not in the log; an install mostly takes the greater part.
+    share = INSTALL_SHARE if rest else 1.0
+    costs = {
+        normalize(f"RUN {mounts}{commands[0]}"): cost * share,
+        normalize(f"RUN {mounts}{' && '.join(rest)}"): cost * (1 - share),
+    }
     prediction = replay(history, Dockerfile(edited), costs=costs)
     saving = prediction.saving_seconds_per_build
     if not is_worthwhile(history, saving):
         return None
     low, high = prediction.interval
     if rest:
-        low, high = min(low, 0.2 * saving), max(high, 2 * saving)
+        low, high = min(low, 0.2 * saving), max(high, saving / INSTALL_SHARE)
     return Recommendation(
         title=f"Copy {join_words(manifests, 3)} before the {found.manager.name} install",
         why=(

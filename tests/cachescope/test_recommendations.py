@@ -1,0 +1,361 @@
+"""Every recommendation fires on its case, is silent on well-made Dockerfiles, and its patch applies with git."""
+
+import importlib
+import json
+import subprocess
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from cachescope.dockerfile import Dockerfile
+from cachescope.evidence import ChangedFile
+from cachescope.history import History, PastBuild, mean_and_interval
+from cachescope.model import Build, CacheTransfer
+from cachescope.reading import read_builds
+from cachescope.recommendations import RECOMMENDATIONS
+from cachescope.recommendations.base import Recommendation, make_patch
+from cachescope.replaying import replay
+
+FOLDER = Path(__file__).parent / "recommendations"
+CASES = sorted(path.parent for path in FOLDER.glob("*/*/Dockerfile") if path.parent.parent.name != "well_made")
+WELL_MADE = sorted(path.parent for path in FOLDER.glob("well_made/*/Dockerfile"))
+DAY = 86_400.0
+
+
+@cache
+def read_build(path: Path) -> Build:
+    return read_builds([path.read_bytes()]).builds[0]
+
+
+def read_history(case: Path, dockerfile: str | None = None) -> History:
+    """A history from a folder; `history.json` holds what no log tells: files, changes, times."""
+    known = json.loads((case / "history.json").read_text())
+    builds = [read_build(path) for path in sorted(case.glob("*.log"))]
+    changes = known.get("changes") or [None] * len(builds)
+    ignore = case / "dockerignore"
+    return History(
+        dockerfile=Dockerfile(dockerfile if dockerfile is not None else (case / "Dockerfile").read_text()),
+        builds=tuple(
+            PastBuild(
+                build=build,
+                changed_files=tuple(ChangedFile(path, status) for status, path in changed)
+                if changed is not None
+                else None,
+            )
+            for build, changed in zip(builds, changes, strict=True)
+        ),
+        dockerignore=ignore.read_text() if ignore.exists() else None,
+        files=known.get("files"),
+        texts=known.get("texts", {}),
+    )
+
+
+def with_builds(history: History, **fields: list) -> History:
+    """The same history with other times, contexts or transfers, one value a build."""
+    builds = [
+        replace(past, build=replace(past.build, **{name: values[n] for name, values in fields.items()}))
+        for n, past in enumerate(history.builds)
+    ]
+    return replace(history, builds=tuple(builds))
+
+
+def advise(name: str, history: History) -> list[Recommendation]:
+    return list(RECOMMENDATIONS[name].advise(history))
+
+
+def case_of(name: str, case: str) -> History:
+    return read_history(FOLDER / name / case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_it_fires_on_its_case(case: Path, golden) -> None:
+    found = [
+        {
+            "title": r.title,
+            "evidence": list(r.evidence),
+            "order_safe": r.order_safe,
+            "saving_seconds_per_build": round(r.saving_seconds_per_build or 0.0, 3),
+            "interval": [round(x, 3) for x in r.interval] if r.interval else None,
+            "patch": r.patch,
+        }
+        for r in advise(case.parent.name, read_history(case))
+    ]
+    assert found
+    golden(case / "expected.json", found)
+
+
+@pytest.mark.parametrize("name", sorted(RECOMMENDATIONS))
+@pytest.mark.parametrize("case", WELL_MADE, ids=lambda case: case.name)
+def test_it_is_silent_on_a_well_made_dockerfile(name: str, case: Path) -> None:
+    # Whether a cache mount pays depends on the builder: an install that really ran again may still be offered one.
+    if name != "missing_cache_mount":
+        assert advise(name, read_history(case)) == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_its_patch_applies_with_git(case: Path, tmp_path: Path) -> None:
+    history = read_history(case)
+    (tmp_path / "Dockerfile").write_text(history.dockerfile.text)
+    if history.dockerignore is not None:
+        (tmp_path / ".dockerignore").write_text(history.dockerignore)
+    for found in advise(case.parent.name, history):
+        if found.patch:
+            subprocess.run(["git", "apply", "--check", "-"], input=found.patch, text=True, cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_it_says_nothing_twice(case: Path, tmp_path: Path) -> None:
+    history = read_history(case)
+    for found in advise(case.parent.name, history):
+        if found.patch and "b/Dockerfile" in found.patch:
+            (tmp_path / "Dockerfile").write_text(history.dockerfile.text)
+            subprocess.run(["git", "apply", "-"], input=found.patch, text=True, cwd=tmp_path, check=True)
+            edited = read_history(case, (tmp_path / "Dockerfile").read_text())
+            assert found.title not in [again.title for again in advise(case.parent.name, edited)]
+
+
+def test_every_recommendation_has_a_help_page() -> None:
+    for name in RECOMMENDATIONS:
+        page = importlib.import_module(f"cachescope.recommendations.{name}").__doc__ or ""
+        assert len(page) > 200, name
+        assert "Fires " in page, name
+
+
+# -- copy before install ----------------------------------------------------------------------------------------------
+
+
+def test_an_install_is_order_safe_only_where_the_files_prove_it() -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    assert advise("copy_before_install", history)[0].order_safe
+    assert not advise("copy_before_install", replace(history, files=None, texts={}))[0].order_safe
+    assert not advise("copy_before_install", case_of("copy_before_install", "node_files_unknown"))[0].order_safe
+
+
+def test_requirements_that_name_a_local_package_are_left_alone() -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    for line in ("-e .\n", "./vendored\n", "mine @ file:///app/mine\n"):
+        texts = {"requirements.txt": f"click\n{line}"}
+        assert advise("copy_before_install", replace(history, texts=texts)) == []
+
+
+def test_requirements_that_are_included_are_copied_too() -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    files = {**(history.files or {}), "base.txt": 10}
+    texts = {"requirements.txt": "-r base.txt\nclick\n", "base.txt": "jinja2\n"}
+    (found,) = advise("copy_before_install", replace(history, files=files, texts=texts))
+    assert "+COPY requirements.txt base.txt ./" in (found.patch or "")
+
+
+def test_a_package_with_install_scripts_or_workspaces_is_not_order_safe() -> None:
+    history = case_of("copy_before_install", "node_install_and_build_in_one_run")
+    for document in (
+        '{"scripts": {"postinstall": "x"}}',
+        '{"workspaces": ["a"]}',
+        '{"dependencies": {"a": "file:a"}}',
+        "[",
+    ):
+        (found,) = advise("copy_before_install", replace(history, texts={"package.json": document}))
+        assert not found.order_safe
+
+
+def test_installed_packages_in_the_context_are_not_order_safe() -> None:
+    history = case_of("copy_before_install", "node_install_and_build_in_one_run")
+    files = {**(history.files or {}), "node_modules/a/index.js": 3}
+    (found,) = advise("copy_before_install", replace(history, files=files, dockerignore=None))
+    assert not found.order_safe
+
+
+def test_an_install_that_a_lost_cache_repeats_is_no_reason_to_reorder() -> None:
+    history = case_of("no_cache_export", "empty_builders")
+    assert advise("copy_before_install", history) == []
+
+
+# -- what-if replay ---------------------------------------------------------------------------------------------------
+
+
+def test_the_same_dockerfile_replays_to_the_same_seconds() -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    found = replay(history, history.dockerfile)
+    assert found.savings == [0.0] * 8
+    assert found.hits_before == found.hits_after
+    assert found.steps_before == found.steps_after == 8 * 4
+
+
+def test_a_replay_is_near_what_the_builds_really_spent() -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    real = [sum(s.duration_seconds or 0 for s in p.build.steps if s.cacheable and not s.cached) for p in history.builds]
+    found = replay(history, history.dockerfile)
+    assert sum(found.seconds_before) == pytest.approx(sum(real[1:]), rel=0.1)
+
+
+def test_without_the_changed_files_the_interval_is_wide() -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    blind = replace(history, builds=tuple(replace(past, changed_files=None) for past in history.builds))
+    (found,) = advise("copy_before_install", blind)
+    (sharp,) = advise("copy_before_install", history)
+    assert found.interval is not None
+    assert found.interval[0] < (found.saving_seconds_per_build or 0) < found.interval[1]
+    assert (sharp.saving_seconds_per_build or 0) != found.saving_seconds_per_build
+
+
+def test_an_edited_dockerignore_spares_the_builds_that_only_it_would_have_spared() -> None:
+    history = case_of("ignored_files", "documentation_beside_the_pages")
+    found = replay(history, history.dockerfile, dockerignore=".git\nCONTRIBUTING.md\n")
+    assert [saving > 0 for saving in found.savings] == [False, True] * 4 + [False]
+
+
+# -- the others -------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_the_build_names_is_not_proposed_for_dockerignore() -> None:
+    history = case_of("ignored_files", "documentation_beside_the_pages")
+    texts = {"setup.py": "open('CONTRIBUTING.md')"}
+    assert not any("CONTRIBUTING" in r.title for r in advise("ignored_files", replace(history, texts=texts)))
+
+
+def test_nothing_is_proposed_for_dockerignore_without_the_files() -> None:
+    history = case_of("ignored_files", "documentation_beside_the_pages")
+    assert advise("ignored_files", replace(history, files=None)) == []
+
+
+def test_a_cache_mount_is_not_offered_where_builders_begin_empty() -> None:
+    history = case_of("no_cache_export", "empty_builders")
+    assert advise("missing_cache_mount", history) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RUN pip install --no-cache-dir -q -r requirements.txt",
+        "RUN --mount=type=cache,target=/root/.cache/pip pip install -q -r requirements.txt",
+        "USER app\nRUN pip install -q -r requirements.txt",
+    ],
+)
+def test_a_cache_mount_is_not_offered_where_it_would_not_help(line: str) -> None:
+    case = FOLDER / "missing_cache_mount" / "python_whole_context"
+    text = (case / "Dockerfile").read_text().replace("RUN pip install -q -r requirements.txt", line)
+    assert advise("missing_cache_mount", read_history(case, text)) == []
+
+
+def test_a_pinned_base_is_left_alone() -> None:
+    case = FOLDER / "unpinned_base_image" / "one_of_three_bases_moved"
+    text = (case / "Dockerfile").read_text().replace("node:20-slim", "node:20-slim@sha256:" + "0" * 64)
+    assert advise("unpinned_base_image", read_history(case, text)) == []
+
+
+def test_a_base_that_never_moved_is_left_alone() -> None:
+    assert advise("unpinned_base_image", case_of("no_cache_export", "empty_builders")) == []
+
+
+def test_a_lonely_apt_update_is_joined_with_its_install(tmp_path: Path) -> None:
+    text = "FROM debian\nRUN apt-get update\nRUN apt-get install -y \\\n    curl\nCMD x\n"
+    history = replace(case_of("no_cache_export", "empty_builders"), dockerfile=Dockerfile(text))
+    (found,) = advise("lonely_apt_update", history)
+    (tmp_path / "Dockerfile").write_text(text)
+    subprocess.run(["git", "apply", "-"], input=found.patch, text=True, cwd=tmp_path, check=True)
+    edited = (tmp_path / "Dockerfile").read_text()
+    assert edited == "FROM debian\nRUN apt-get update && apt-get install -y \\\n    curl\nCMD x\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM a\nRUN apt-get update && apt-get install -y x\n",
+        "FROM a\nRUN apt-get update\nCOPY x x\nRUN apt-get install y\n",
+        "FROM a\nRUN apt-get update\nRUN make\n",
+        "FROM a\nRUN --mount=type=cache,target=/x apt-get update\nRUN apt-get install y\n",
+    ],
+)
+def test_other_updates_are_left_alone(text: str) -> None:
+    history = replace(case_of("no_cache_export", "empty_builders"), dockerfile=Dockerfile(text))
+    assert advise("lonely_apt_update", history) == []
+
+
+def test_a_cache_that_costs_more_than_it_saves_is_named() -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    slow = (CacheTransfer(ref="r", succeeded=True, seconds=60.0),)
+    quick = (CacheTransfer(ref="r", succeeded=True, seconds=0.01),)
+    count = len(history.builds)
+    (found,) = advise("costly_cache", with_builds(history, cache_exports=[slow] * count))
+    assert (found.saving_seconds_per_build or 0) > 50
+    assert advise("costly_cache", with_builds(history, cache_exports=[quick] * count)) == []
+
+
+def test_an_update_that_has_hit_for_weeks_is_stale() -> None:
+    case = FOLDER / "well_made" / "python_web"
+    text = (case / "Dockerfile").read_text()
+    history = read_history(case)
+    install = next(i for i in history.dockerfile.instructions if "pip install" in i.text)
+    days = [DAY * 10 * n for n in range(len(history.builds))]
+    apt = replace(
+        history, dockerfile=Dockerfile(text.replace(install.text, "RUN apt-get update && apt-get upgrade -y"))
+    )
+    lines = {i.position: seen for i, seen in zip(apt.dockerfile.instructions, history.lines.values(), strict=True)}
+    for times, wanted in ((days, True), ([at / 100 for at in days], False)):
+        known = with_builds(apt, started_at=times)
+        hits = {p: [replace(o, missed=False) for o in seen] for p, seen in lines.items()}
+        known.__dict__["lines"] = hits
+        assert bool(advise("stale_hit", known)) is wanted
+
+
+def test_a_context_that_grows_is_named_with_its_largest_folders() -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    count = len(history.builds)
+    builds = tuple(replace(past, build=replace(past.build, builder="docker")) for past in history.builds)
+    files = {"data/big.bin": 80_000_000, "app/x.py": 10}
+    grown = with_builds(
+        replace(history, builds=builds, files=files), context_bytes=[10_000_000 * (n + 1) for n in range(count)]
+    )
+    (found,) = advise("growing_context", grown)
+    assert "data (80 MB)" in found.evidence[0]
+    assert advise("growing_context", with_builds(grown, context_bytes=[30_000_000] * count)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fires"),
+    [
+        ('FROM golang:1.23\nCOPY . .\nRUN go build -o /app .\nCMD ["/app"]\n', True),
+        ('FROM mcr.microsoft.com/dotnet/sdk:8.0\nRUN dotnet publish\nENTRYPOINT ["x"]\n', True),
+        ("FROM golang:1.23\nRUN go build\n", False),
+        ('FROM golang:1.23 AS b\nRUN go build\nFROM scratch\nCOPY --from=b /app /app\nCMD ["/app"]\n', False),
+        ('FROM python:3.12\nRUN make\nCMD ["x"]\n', False),
+    ],
+)
+def test_build_tools_that_ship_are_named(text: str, fires: bool) -> None:
+    history = replace(case_of("no_cache_export", "empty_builders"), dockerfile=Dockerfile(text))
+    assert bool(advise("shipped_build_tools", history)) is fires
+
+
+def test_nothing_is_recommended_from_nothing() -> None:
+    empty = History(dockerfile=Dockerfile("FROM a\nCOPY . .\nRUN npm ci\nARG X\nRUN $X\n"), builds=())
+    for name in RECOMMENDATIONS:
+        assert advise(name, empty) == []
+
+
+def test_builds_per_week_come_from_the_times_of_the_logs() -> None:
+    history = case_of("no_cache_export", "empty_builders")
+    assert history.per_week() is None
+    assert with_builds(history, started_at=[DAY * n for n in range(4)]).per_week() == pytest.approx(7)
+
+
+def test_few_values_make_a_wide_interval() -> None:
+    assert mean_and_interval([]) == (0.0, (0.0, 0.0))
+    assert mean_and_interval([2.0]) == (2.0, (0.0, 4.0))
+    few, many = mean_and_interval([1.0, 3.0])[1], mean_and_interval([1.0, 3.0] * 20)[1]
+    assert few[1] - few[0] > many[1] - many[0]
+
+
+def test_a_patch_of_a_file_without_a_final_newline_applies(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM a\nRUN b")
+    patch = make_patch("Dockerfile", "FROM a\nRUN b", "FROM a\nRUN c")
+    subprocess.run(["git", "apply", "-"], input=patch, text=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "Dockerfile").read_text() == "FROM a\nRUN c"
+
+
+def test_a_patch_may_make_a_new_file(tmp_path: Path) -> None:
+    subprocess.run(
+        ["git", "apply", "-"], input=make_patch(".dockerignore", None, ".git\n"), text=True, cwd=tmp_path, check=True
+    )
+    assert (tmp_path / ".dockerignore").read_text() == ".git\n"
