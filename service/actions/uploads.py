@@ -30,6 +30,8 @@ class Upload:
     token_id: str
     parameters: dict[str, Value]
     idempotency_key: str | None
+    is_first_use_in_a_while: bool = False
+    """Whether the time of the token's last use is worth a write."""
 
 
 def find_token(session: Session, bearer: str | None) -> Token:
@@ -64,11 +66,13 @@ def prepare_upload(session: Session, bearer: str | None, query: Mapping[str, obj
     if "repository" not in parameters:
         raise InvalidValueError("repository", "Say which repository the log belongs to: add `?repository=<name>`.")
     key = query.get(KEY)
+    last = token.last_used_at
     return Upload(
         team_id=token.team_id,
         token_id=token.id,
         parameters=parameters,
         idempotency_key=read_idempotency_key(key if isinstance(key, str) else None),
+        is_first_use_in_a_while=last is None or datetime.now(UTC) - last > _USED_EVERY,
     )
 
 
@@ -86,30 +90,28 @@ def accept_upload(session: Session, upload: Upload, received: ReceivedLog) -> tu
         session, upload.team_id, name, default_branch=str(branch) if branch else None
     )
     key = upload.idempotency_key or delivery_id
-    is_new = deliveries.insert(
-        session,
-        {
-            "id": delivery_id,
-            "team_id": upload.team_id,
-            "repository_id": repository.id,
-            "token_id": upload.token_id,
-            "kind": "upload",
-            "idempotency_key": key,
-            "parameters": upload.parameters,
-            "log_digest": received.written.digest,
-            "log_bytes": received.written.unpacked_bytes,
-            "redactions": received.redactions,
-            "received_at": now,
-            "next_at": now + timedelta(seconds=get_settings().hint_grace_seconds),
-        },
-    )
-    if not is_new:
+    values = {
+        "id": delivery_id,
+        "team_id": upload.team_id,
+        "repository_id": repository.id,
+        "token_id": upload.token_id,
+        "kind": "upload",
+        "idempotency_key": key,
+        "parameters": upload.parameters,
+        "log_digest": received.written.digest,
+        "log_bytes": received.written.unpacked_bytes,
+        "redactions": received.redactions,
+        "state": "new",
+        "attempts": 0,
+        "received_at": now,
+        "next_at": now + timedelta(seconds=get_settings().hint_grace_seconds),
+    }
+    if not deliveries.insert(session, values):
         return _find_first(session, upload, key, received.written.digest), False
-    token = session.get_one(Token, upload.token_id)
-    if token.last_used_at is None or now - token.last_used_at > _USED_EVERY:
-        accounts.touch_token(session, token.id, now)
+    if upload.is_first_use_in_a_while:
+        accounts.touch_token(session, upload.token_id, now)
     after_commit(session, lambda: sender.send(delivery_id))
-    return session.get_one(Delivery, delivery_id), True
+    return Delivery(**values), True
 
 
 def _find_first(session: Session, upload: Upload, key: str, digest: str) -> Delivery:
