@@ -249,7 +249,14 @@ class Dockerfile:
                     user = expand(instruction.arguments, arguments | environment)
                 case _:
                     pass
-        return Scope(environment=environment, arguments=arguments, declared=frozenset(declared), shell=shell, user=user)
+        return Scope(
+            environment=environment,
+            arguments=arguments,
+            declared=frozenset(declared),
+            taken=frozenset(taken),
+            shell=shell,
+            user=user,
+        )
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:

@@ -11,7 +11,18 @@ from cachescope.evidence import ChangedFile
 from cachescope.reading import read_builds
 
 PAIRS = Path(__file__).resolve().parents[1] / "causes"
-BREAK = set("step cause confidence expected files evidence possible own_seconds cost_seconds cascade".split(" "))
+BREAK = {
+    "step",
+    "cause",
+    "confidence",
+    "expected",
+    "files",
+    "evidence",
+    "possible",
+    "own_seconds",
+    "cost_seconds",
+    "cascade",
+}
 FIGURES = (
     "cacheable hits misses unknown hit_rate seconds_spent cache_efficiency reachable_efficiency seconds_avoided "
     "hits_of_unknown_cost seconds_lost rebuild_seconds overhead_seconds net_saving_seconds wall_seconds_saved"
