@@ -81,8 +81,8 @@ def _lost(now: Period, before: Period) -> Figure:
         value=theme.duration(now.lost_seconds) if now.builds else None,
         missing=_missing(now),
         note=note if now.builds else "",
-        change=theme.change(now.lost_seconds, before.lost_seconds) if now.builds else None,
-        is_better=now.lost_seconds <= before.lost_seconds if now.builds and before.builds else None,
+        change=_change(now.lost_seconds, before.lost_seconds, now, before),
+        is_better=now.lost_seconds <= before.lost_seconds if now.builds else None,
     )
 
 
@@ -102,8 +102,15 @@ def _avoided(now: Period, before: Period) -> Figure:
         else None,
         missing="not known: no hit was ever seen to run" if now.builds else _missing(now),
         note=f"in {theme.plural(now.builds, 'build')}{failed}" if now.builds else "",
-        change=theme.change(now.seconds_avoided, before.seconds_avoided) if now.builds else None,
+        change=_change(now.seconds_avoided, before.seconds_avoided, now, before),
     )
+
+
+def _change(seconds: float, seconds_before: float, now: Period, before: Period) -> str | None:
+    """A change of a sum; None where the range before had too few builds to be compared with."""
+    if not now.builds or before.builds < theme.MIN_BUILDS:
+        return None
+    return theme.change(seconds, seconds_before)
 
 
 def _missing(now: Period) -> str:

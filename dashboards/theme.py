@@ -193,7 +193,10 @@ def change(now: float | None, before: float | None) -> str | None:
     by = now - before
     if round(by) == 0:
         return f"±0{NBSP}s"
-    share = signed(f"{count(round(abs(by) / before * 100))}{NBSP}%", by)
+    if abs(by) >= before * 10:
+        # Ten times of little is a number that impresses and says nothing.
+        return signed(duration(abs(by)), by)
+    share = signed(f"{round(abs(by) / before * 100)}{NBSP}%", by)
     return f"{signed(duration(abs(by)), by)} ({share})"
 
 

@@ -19,7 +19,8 @@ def time_axis(longest: float, marks: int = 5) -> dict[str, Any]:
 def log_time_axis(known: Sequence[float]) -> dict[str, Any]:
     """A logarithmic axis around some times."""
     low, high = min(known), max(known)
-    return {"type": "log", **_named([mark for mark in LOG_MARKS if low / 3 <= mark <= high * 3])}
+    marks = [mark for mark in LOG_MARKS if low / 3 <= mark <= high * 3]
+    return {"type": "log", **_named(marks[:: len(marks) // 6 + 1])}
 
 
 def _named(values: Sequence[float]) -> dict[str, Any]:

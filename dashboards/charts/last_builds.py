@@ -1,6 +1,7 @@
 """The last sixty builds: height is duration, colour and pattern are how the build and its cache went."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import exists, select
@@ -9,7 +10,8 @@ from dashboards import theme
 from dashboards.charts._axes import time_axis
 from dashboards.charts.base import Scope, Statement, Table
 from dashboards.frames import number
-from store.models import Break, Build, BuildImage
+from store.models import Break, Build
+from store.queries.builds import BuildFilter, select_builds
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,13 +30,13 @@ KINDS = {
 
 def newest_builds(scope: Scope) -> Statement:
     """The ids of the newest builds of a scope up to its last day, whatever its first."""
-    statement = select(Build.id).where(Build.repository_id == scope.repository_id, Build.day <= scope.last_day)
-    if scope.branch_class != "all":
-        statement = statement.where(Build.branch_class == scope.branch_class)
-    if scope.image_id is not None:
-        of_image = select(BuildImage.build_id).where(BuildImage.image_id == scope.image_id)
-        statement = statement.where(Build.id.in_(of_image))
-    return statement.order_by(Build.started_at.desc(), Build.id.desc()).limit(BUILDS)
+    after = scope.last_day + timedelta(days=1)
+    chosen = BuildFilter(
+        branch_class=None if scope.branch_class == "all" else scope.branch_class,
+        image_id=scope.image_id,
+        last=datetime(after.year, after.month, after.day, tzinfo=UTC),
+    )
+    return select_builds(scope.repository_id, chosen).with_only_columns(Build.id).limit(BUILDS)
 
 
 class LastBuildsChart:

@@ -150,7 +150,7 @@ def repository(
         breaks=breaks,
         filters=filters,
         clear_url=path + query(view) + "#builds",
-        known_branches=build_rows.load_branches(page.session, repository.id, limit=100),
+        known_branches=build_rows.load_branches(page.session, repository.id, limit=40),
         builds=[_row(build, path, view) for build in builds[:PAGE]],
         newest_url=path + query(everything) + "#builds" if filters.before else None,
         older_url=path + query({**everything, "before": _before(builds[PAGE - 1])}) + "#builds"

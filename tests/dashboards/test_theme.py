@@ -65,7 +65,14 @@ def test_a_change_of_a_ratio_is_shown_in_points(now: float, before: float | None
 
 @pytest.mark.parametrize(
     ("now", "before", "text"),
-    [(120, 158, "−38 s (−24 %)"), (158, 120, "+38 s (+32 %)"), (10, 10.2, "±0 s"), (10, 0, None), (None, 3, None)],
+    [
+        (120, 158, "−38 s (−24 %)"),
+        (158, 120, "+38 s (+32 %)"),
+        (10, 10.2, "±0 s"),
+        (10, 0, None),
+        (None, 3, None),
+        (300, 10, "+4 min 50 s"),
+    ],
 )
 def test_a_change_of_a_time_is_shown_with_its_share(now: float, before: float, text: str | None) -> None:
     found = theme.change(now, before)
