@@ -126,7 +126,7 @@ def test_the_example_and_the_docs_name_no_setting_that_does_not_exist() -> None:
 
 def test_no_example_setting_holds_a_secret_that_would_work() -> None:
     for name, value in re.findall(
-        r"^([A-Z_]*(?:SECRET|PASSWORD|TOKEN)[A-Z_]*)=(.*)$", (ROOT / ".env.example").read_text(), re.M
+        r"^([A-Z_]*(?:SECRET|PASSWORD|TOKEN)[A-Z_]*)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE
     ):
         assert value in {"", "change-me"}, name
 
