@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -52,11 +52,21 @@ class RunFacts:
             runner=parameters.get("runner"),
             actor=parameters.get("actor"),
             is_bot=bool(parameters.get("is_bot", False)),
+            started_at=_moment(parameters.get("started_at")),
             image=parameters.get("image"),
             dockerfile=parameters.get("dockerfile"),
             outcome=parameters.get("outcome"),
             default_branch=parameters.get("default_branch"),
         )
+
+
+def _moment(value: object) -> datetime | None:
+    """A time as providers write it, ISO 8601 with a zone; anything else is as good as not told."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo is not None else None
 
 
 def get_or_create_run(session: Session, repository_id: int, facts: RunFacts, delivery_id: str) -> Run:

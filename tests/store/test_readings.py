@@ -468,6 +468,46 @@ def test_whatever_a_parser_finds_is_saved_and_summed_up(session, repository, fou
     assert rollups.list_dirty_days(session) == []
 
 
+def test_the_parameters_of_a_delivery_tell_the_facts_of_its_run():
+    parameters = {
+        "ci": "gitlab",
+        "job": "build",
+        "attempt": 2,
+        "run_url": "https://ci/1",
+        "commit": "3f9c2ab",
+        "branch": "fix",
+        "base_branch": "main",
+        "pull_request": 7,
+        "runner": "ci-7",
+        "image": "api",
+        "dockerfile": "Dockerfile",
+        "outcome": "failed",
+        "default_branch": "main",
+        "started_at": "2026-11-20T09:00:00+01:00",
+    }
+    assert RunFacts.from_parameters(parameters) == RunFacts(
+        provider="gitlab",
+        job="build",
+        attempt=2,
+        url="https://ci/1",
+        commit_id="3f9c2ab",
+        branch="fix",
+        base_branch="main",
+        pull_request="7",
+        runner="ci-7",
+        image="api",
+        dockerfile="Dockerfile",
+        outcome="failed",
+        default_branch="main",
+        started_at=MORNING,
+    )
+
+
+@pytest.mark.parametrize("value", [None, "", "yesterday", "2026-11-20T09:00:00", 12])
+def test_a_start_without_a_zone_is_as_good_as_not_told(value):
+    assert RunFacts.from_parameters({"started_at": value}) == RunFacts()
+
+
 # Reading again
 
 
