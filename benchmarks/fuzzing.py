@@ -24,11 +24,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from cachescope.formats import FORMATS
+from cachescope.formats.base import DocumentFormat
 from cachescope.model import LogReading
+from cachescope.prefixes import PREFIXES
 from cachescope.reading import LogReader, read_builds
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "cachescope"
 ENDINGS = (".log", ".jsonl", ".dockerbuild", ".log.gz", ".history-inspect.json", ".metadata.json")
+PARSERS = sorted(name for name, log_format in FORMATS.items() if not isinstance(log_format, DocumentFormat))
 SMALL = 4096
 SLOW_FACTOR = 50
 SLOW_SECONDS = 0.25
@@ -215,6 +218,32 @@ def noise(tally: Tally, needles: list[bytes], chance: random.Random) -> None:
     check(tally, "bytes made up", "bytes made up", content, chance)
 
 
+def parse(tally: Tally, logs: list[Log], needles: list[bytes], chance: random.Random) -> None:
+    """Give single lines to the parser of any one format, whatever they are: the cheapest input."""
+    name = chance.choice(PARSERS)
+    parser = FORMATS[name].parser(PREFIXES["none"])
+    lines = [
+        chance.choice(needles) + b"9" * chance.choice((0, 1, 30)) + b"\n"
+        if chance.random() < 0.2
+        else chance.choice(chance.choice(logs).lines or [b""])[: chance.choice((20, 80, 300))]
+        for _ in range(chance.choice((1, 2, 3, 5, 8)))
+    ]
+    lines = [line if line.endswith(b"\n") else line + b"\n" for line in lines]
+    tally.inputs["lines to one parser"] += 1
+    try:
+        for number, line in enumerate(lines, 1):
+            parser.feed(line, number)
+        found = parser.builds()
+        if any(not 1 <= build.first_line <= build.last_line <= len(lines) for build in found):
+            tally.fail(f"{name} tells lines that the log has not", name, b"".join(lines))
+        if found != parser.builds():
+            tally.fail(f"{name} does not say the same twice", name, b"".join(lines))
+        parser.warnings()
+    except Exception as error:  # noqa: BLE001 - any exception is what is looked for
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        tally.fail(f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}", name, b"".join(lines))
+
+
 def work(job: tuple[Path, int, int, int, int, float, float, Path | None]) -> Tally:
     """Cut this process's share of the logs, then make inputs until their number or the time is reached."""
     folder, seed, index, processes, cuts, inputs, until, save = job
@@ -232,6 +261,7 @@ def work(job: tuple[Path, int, int, int, int, float, float, Path | None]) -> Tal
         else:
             tally.cut_logs += 1
     kinds: list[tuple[float, Callable[[], None]]] = [
+        (200, lambda: parse(tally, logs, needles, chance)),
         (20, lambda: collage(tally, logs, needles, chance)),
         (20, lambda: noise(tally, needles, chance)),
         (5, lambda: cut_tail(tally, chance.choice(small), chance)),
@@ -245,7 +275,7 @@ def work(job: tuple[Path, int, int, int, int, float, float, Path | None]) -> Tal
     ]
     weights, makers = [weight for weight, _ in kinds], [maker for _, maker in kinds]
     while tally.inputs.total() < inputs and time.time() < until:
-        for maker in chance.choices(makers, weights, k=50):
+        for maker in chance.choices(makers, weights, k=200):
             maker()
     return tally
 
