@@ -225,6 +225,8 @@ class _Open:
     score: float = 0.0
     suspect: list[tuple[int, bytes]] = field(default_factory=list)
     suspect_size: int = 0
+    is_doubtful: bool = False
+    """All that it read so far stood inside builds of another format."""
 
 
 class _Channel:
@@ -233,6 +235,8 @@ class _Channel:
     def __init__(self, prefix: LinePrefix) -> None:
         self.prefix = prefix
         self._formats = {name: _Open(log_format) for name, log_format in FORMATS.items()}
+        self._readers: list[_Open] = []
+        """The formats whose parsers are open, in the order in which they may take lines."""
 
     def is_read(self) -> bool:
         return any(item.parser is not None for item in self._formats.values())
@@ -240,17 +244,32 @@ class _Channel:
     def feed(self, chunk: bytes, first_line: int) -> None:
         outside: list[tuple[int, int]] | None = None
         # The surest format first: what it takes as its own, a less sure one need not look at.
-        for item in sorted(self._formats.values(), key=lambda item: -item.score):
+        for item in self._readers:
             if item.parser is None:
                 continue
             if outside is None:
                 outside = item.parser.feed(chunk, first_line)
                 continue
+            position = 0
             for start, end in outside:
-                item.parser.feed(chunk[start:end], first_line + chunk.count(b"\n", 0, start))
+                first_line += chunk.count(b"\n", position, start)
+                position = start
+                item.parser.feed(chunk[start:end], first_line)
+            first_line -= chunk.count(b"\n", 0, position)
+        opened = len(self._readers)
         for item in self._formats.values():
             if item.parser is None:
                 self._look(item, chunk, first_line, outside)
+        if len(self._readers) != opened and len(self._readers) > 1:
+            self._rank()
+
+    def _rank(self) -> None:
+        """Put formats last of which all that was read so far is the output of another one's steps."""
+        surviving = {item.build.format for _, item in _merged(list(self.found()))}
+        for item in self._readers:
+            if item.parser is not None:
+                item.is_doubtful = all(found.build.format not in surviving for found in item.parser.builds())
+        self._readers.sort(key=lambda item: (item.is_doubtful, -item.score))
 
     def _look(self, item: _Open, chunk: bytes, first_line: int, spans: list[tuple[int, int]] | None) -> None:
         if item.suspect:
@@ -274,6 +293,7 @@ class _Channel:
         item.score = item.format.sniff(head, self.prefix)
         if item.score > 0:
             item.parser = item.format.parser(self.prefix)
+            self._readers.append(item)
             for first_line, chunk in item.suspect:
                 if chunk:
                     item.parser.feed(chunk, first_line)
@@ -447,7 +467,13 @@ def _first_needle(chunk: bytes, needles: tuple[bytes, ...], spans: list[tuple[in
 
 
 def _merge(found: list[tuple[float, FoundBuild]]) -> Iterator[Build]:
-    """Yield the builds in the order of the log, without those that another format only printed inside a step.
+    """Yield the builds in the order of the log, each with the line where it begins."""
+    for _, item in _merged(found)[:_BUILD_CAP]:
+        yield item.build if item.build.line is not None else replace(item.build, line=item.first_line)
+
+
+def _merged(found: list[tuple[float, FoundBuild]]) -> list[tuple[float, FoundBuild]]:
+    """Return the builds in the order of the log, without those that another format only printed inside a step.
 
     Where builds of two formats cover each other, the one inside is dropped; where they overlap, the less sure one.
     """
@@ -464,5 +490,4 @@ def _merge(found: list[tuple[float, FoundBuild]]) -> Iterator[Build]:
         losers = {id(other) for _, other in rivals}
         kept = [item for item in kept if id(item[1]) not in losers] if losers else kept
         kept.append((score, candidate))
-    for _, item in kept[:_BUILD_CAP]:
-        yield item.build if item.build.line is not None else replace(item.build, line=item.first_line)
+    return kept
