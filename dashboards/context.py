@@ -62,7 +62,8 @@ PageDep = Annotated[Page, Depends(get_page)]
 async def get_form(request: Request) -> dict[str, str]:
     """The fields of a form that came from one of our pages; raises ForbiddenError for any other.
 
-    Fields are texts, the last of several with one name counts, and files are left out.
+    Fields are texts, the last of several with one name counts, and files are left out. Routes name it first: the form
+    has then come as a whole before a transaction begins that other writers wait for.
     """
     async with request.form(max_files=0, max_fields=40, max_part_size=64 * 1024) as form:
         fields = {name: value for name, value in form.items() if isinstance(value, str)}

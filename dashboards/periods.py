@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import Query, Request
@@ -12,6 +13,7 @@ from dashboards.theme import day
 
 RANGES = {1: "Today", 7: "7 days", 30: "30 days", 90: "90 days", 365: "1 year"}
 DEFAULT_DAYS = 30
+LONGEST_DAYS = 366 * 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,12 @@ class Period:
         return tuple(name for name in BRANCH_CLASSES if name != "all") if self.branches == "all" else (self.branches,)
 
     @property
+    def api_query(self) -> str:
+        """The same range and branches as the JSON API spells them."""
+        pairs = [("from", str(self.first_day)), ("to", str(self.last_day))]
+        return "?" + urlencode([*pairs, *(("branch_class", name) for name in self.branch_classes)])
+
+    @property
     def before(self) -> "Period":
         """As many days right before it."""
         return Period(
@@ -65,7 +73,7 @@ def today() -> date:
 
 
 def get_period(
-    days: int = Query(DEFAULT_DAYS, ge=1, le=3660), branches: str = Query("default", max_length=20)
+    days: int = Query(DEFAULT_DAYS, ge=1, le=LONGEST_DAYS), branches: str = Query("default", max_length=20)
 ) -> Period:
     """Read the range from an address; an unknown class of branches means the default branch."""
     last = today()

@@ -44,6 +44,7 @@ def list_deliveries(
         team,
         crumbs=[("Deliveries", None)],
         section="deliveries",
+        json_url=f"/api/v1/teams/{team.slug}/deliveries{query({'state': chosen, 'limit': limit})}",
         sentence=_list_sentence(found, chosen),
         states=choices,
         deliveries=[_row(page, delivery) for delivery in found],
@@ -90,7 +91,7 @@ def state(page: PageDep, delivery_id: str) -> Response:
 
 
 @router.post("/deliveries/{delivery_id}/retry")
-def retry(page: PageDep, delivery_id: str, form: FormDep) -> Response:
+def retry(form: FormDep, page: PageDep, delivery_id: str) -> Response:
     """Put a failed delivery back to the start of its way."""
     deliveries.retry_delivery(page.session, page.viewer, delivery_id)
     return RedirectResponse(f"/deliveries/{delivery_id}", 303)

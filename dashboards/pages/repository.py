@@ -131,7 +131,8 @@ def repository(
         team,
         crumbs=[("Repositories", f"/teams/{team.slug}/repositories"), (repository.name, None)],
         section="repositories",
-        json_url=f"/api/v1/repositories/{repository.id}",
+        json_url=f"/api/v1/repositories/{repository.id}/days{period.api_query}"
+        + (f"&image={image_id}" if image_id else ""),
         draws=True,
         repository=repository,
         sentence=sentences.of_repository(repository.name, branch_name, now, period.inside, worst),

@@ -28,7 +28,7 @@ def send(page: PageDep, team: TeamDep, ci: str = Query("terminal", max_length=20
 
 
 @router.post("")
-def make_token(page: PageDep, team: TeamDep, form: FormDep, ci: str = Query("terminal", max_length=20)) -> Response:
+def make_token(form: FormDep, page: PageDep, team: TeamDep, ci: str = Query("terminal", max_length=20)) -> Response:
     """Make an upload token and show it inside the line."""
     known = tokens.list_tokens(page.session, page.viewer, team)
     try:

@@ -32,7 +32,7 @@ def settings(page: PageDep, team: TeamDep, done: str = "") -> Response:
 
 
 @router.post("")
-def save_team(page: PageDep, team: TeamDep, form: FormDep) -> Response:
+def save_team(form: FormDep, page: PageDep, team: TeamDep) -> Response:
     """Change the name and the time zone."""
     page.viewer.require(team.id, "owner", "change the team")
     name, zone = " ".join(form.get("name", "").split()), form.get("time_zone", "").strip()
@@ -46,7 +46,7 @@ def save_team(page: PageDep, team: TeamDep, form: FormDep) -> Response:
 
 
 @router.post("/tokens")
-def create_token(page: PageDep, team: TeamDep, form: FormDep) -> Response:
+def create_token(form: FormDep, page: PageDep, team: TeamDep) -> Response:
     """Make a token and show it, once."""
     try:
         wanted = tokens.TokenForm(
@@ -65,14 +65,14 @@ def create_token(page: PageDep, team: TeamDep, form: FormDep) -> Response:
 
 
 @router.post("/tokens/{token_id}/revoke")
-def revoke_token(page: PageDep, team: TeamDep, form: FormDep, token_id: str) -> Response:
+def revoke_token(form: FormDep, page: PageDep, team: TeamDep, token_id: str) -> Response:
     """End a token at once."""
     tokens.revoke_token(page.session, page.viewer, team, token_id)
     return _done(team, "token-revoked")
 
 
 @router.post("/sources")
-def create_source(page: PageDep, team: TeamDep, form: FormDep) -> Response:
+def create_source(form: FormDep, page: PageDep, team: TeamDep) -> Response:
     """Make a source and show its secret, once."""
     try:
         wanted = sources.SourceForm(
@@ -87,7 +87,7 @@ def create_source(page: PageDep, team: TeamDep, form: FormDep) -> Response:
 
 
 @router.post("/sources/{source_id}/rotate")
-def rotate_secret(page: PageDep, team: TeamDep, form: FormDep, source_id: str) -> Response:
+def rotate_secret(form: FormDep, page: PageDep, team: TeamDep, source_id: str) -> Response:
     """Give a source a new secret and show it, once."""
     secret = sources.rotate_secret(page.session, page.viewer, team, source_id)
     source = next(known for known in sources.list_sources(page.session, page.viewer, team) if known.id == source_id)
@@ -95,7 +95,7 @@ def rotate_secret(page: PageDep, team: TeamDep, form: FormDep, source_id: str) -
 
 
 @router.post("/sources/{source_id}/off")
-def disable_source(page: PageDep, team: TeamDep, form: FormDep, source_id: str) -> Response:
+def disable_source(form: FormDep, page: PageDep, team: TeamDep, source_id: str) -> Response:
     """Refuse the webhooks of a source from now on."""
     sources.disable_source(page.session, page.viewer, team, source_id)
     return _done(team, "source-off")
@@ -115,6 +115,7 @@ def _show(page: Page, team: Team, *, status: int = 200, message: str = "", done:
         status=status,
         crumbs=[("Settings", None)],
         section="settings",
+        json_url=f"/api/v1/teams/{team.slug}",
         sentence=(
             f"{team.name} has {plural(len(known), 'repository', 'repositories')}, {plural(len(made), 'token')} that "
             f"can send or read, and {plural(sum(not s.disabled_at for s in connected), 'source')} that CI systems "

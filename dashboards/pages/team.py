@@ -44,7 +44,7 @@ def team(page: PageDep, team: TeamDep, period: PeriodDep) -> Response:
         "team.html",
         team,
         section="overview",
-        json_url=f"/api/v1/teams/{team.slug}/overview",
+        json_url=f"/api/v1/teams/{team.slug}/overview{period.api_query}",
         sentence=sentences.of_team(team.name, overview.period, period.inside, worst),
         span=period,
         figures=figures.summary(overview.period, overview.previous),
