@@ -17,6 +17,9 @@ from cachescope.metrics import miss_cost
 from cachescope.model import Build, Step
 from cachescope.pair import Background, Pair
 
+MAX_BREAKS = 500
+"""No Dockerfile has more; what a hostile log holds beyond is left out."""
+
 __all__ = [
     "Break",
     "ChangedFile",
@@ -91,15 +94,14 @@ def find_breaks(build: Build, baseline: Build | None = None, evidence: Evidence 
     lineage = background.after.lineage
     missed = {p for p, step in enumerate(build.steps) if is_missed(step)}
     children = _children(lineage, missed)
-    breaks = []
+    below = [p for p in sorted(missed) if any(lineage.ran(parent) in missed for parent in lineage.parents[p])]
+    first = sorted(missed.difference(below))
+    breaks = [_judge(Pair(background, p), _cascade(p, children, build.steps)) for p in first[:MAX_BREAKS]]
     masked = []
-    for position in sorted(missed):
+    for position in below[:MAX_BREAKS]:
         pair = Pair(background, position)
-        cascade = _cascade(position, children, build.steps)
-        if not any(lineage.ran(parent) in missed for parent in lineage.parents[position]):
-            breaks.append(_judge(pair, cascade))
-        elif (verdict := _masked_cause(pair)) is not None:
-            masked.append(_break(pair, cascade, *verdict))
+        if (verdict := _masked_cause(pair)) is not None:
+            masked.append(_break(pair, _cascade(position, children, build.steps), *verdict))
     return Comparison(
         build=build,
         baseline=baseline,

@@ -8,7 +8,7 @@ once, while its twins print CACHED in that same build.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +16,9 @@ from cachescope.model import Build, Step, StepKind
 
 Chain = tuple[str | None, str | None, str | None, int]
 """Target, platform, stage as printed, and a number that tells unnamed stages of one file apart."""
+
+MAX_CHAINS = 300
+"""A log with more stages is no Dockerfile's: the edges that only a search over all stages finds are left out."""
 
 _FROM_FLAG = re.compile(r"\s--from=(\S+)", re.IGNORECASE)
 _MOUNT_FLAG = re.compile(r"\s--mount=(\S+)", re.IGNORECASE)
@@ -76,6 +79,8 @@ class _Tracer:
         self.bases = {stage.lower(): base.lower() for stage, base in bases.items()}
         self.chain_of: list[Chain | None] = [None] * len(self.steps)
         self.members: dict[Chain, list[int]] = {}
+        self.place: dict[int, int] = {}
+        self.stage_count: Counter[tuple[str | None, str | None]] = Counter()
         self.base_of: dict[Chain, str] = {}
         self.name_of: dict[Chain, str] = {}
         self._sort_into_chains()
@@ -112,14 +117,16 @@ class _Tracer:
                     self.name_of[chain] = line[2].lower()
         for members in self.members.values():
             members.sort(key=lambda position: (self.steps[position].index or 0, position))
+            self.place.update((position, place) for place, position in enumerate(members))
 
     def _sequential_chain(self, step: Step, open_chain: dict[tuple[object, ...], Chain]) -> Chain:
         # The classic builder numbers over the whole file, buildah within the stage and with stages interleaved:
         # there the total tells two unnamed stages apart, unless they are equally long.
         key = (step.target, step.platform, step.stage, step.total)
         if step.instruction == "FROM" or key not in open_chain:
-            count = sum(chain[:2] == (step.target, step.platform) for chain in self.members)
-            open_chain[key] = (step.target, step.platform, step.stage, count)
+            place = (step.target, step.platform)
+            open_chain[key] = (*place, step.stage, self.stage_count[place])
+            self.stage_count[place] += 1
         return open_chain[key]
 
     def _parents(self, position: int, chain: Chain) -> tuple[int, ...]:
@@ -139,7 +146,7 @@ class _Tracer:
         if step.instruction == "FROM":
             return self._behind_from(position, chain)
         members = self.members[chain]
-        place = members.index(position)
+        place = self.place[position]
         before = members[place - 1] if place else None
         if not self.is_buildkit:
             if before is None:
@@ -150,6 +157,8 @@ class _Tracer:
         index = step.index or 0
         if before is not None and (self.steps[before].index or 0) == index - 1:
             return [before]
+        if len(self.members) > MAX_CHAINS:
+            return [] if before is None else [before]
         if index > 1:
             moved = self._merged_elsewhere(chain, index - 1)
             return moved or ([] if before is None else [before])
@@ -161,6 +170,8 @@ class _Tracer:
         if self.is_buildkit:
             return []
         # buildah prints the id of the stage behind FROM, not its name.
+        if not base or len(self.members) > MAX_CHAINS:
+            return []
         if _IMAGE_ID.fullmatch(base):
             return self._base_stage(chain, position)
         # `FROM node AS node` stands on the image: only a stage above can be meant.
@@ -213,7 +224,7 @@ class _Tracer:
     def _end_of_stage(self, source: str, chain: Chain) -> list[int]:
         """The last step of the stage that a name or number means; nothing when it is an image."""
         name = source.strip("\"'").lower()
-        if not name:
+        if not name or len(self.members) > MAX_CHAINS:
             return []
         if name.isdigit() and len(name) <= 4:
             return self._end_of_numbered(int(name), chain)
@@ -250,9 +261,9 @@ class _Tracer:
 
     def _twins(self, parents: tuple[tuple[int, ...], ...]) -> dict[int, int]:
         """Pair the CACHED steps of a shared stage with the steps that ran for another target or platform."""
-        ran = defaultdict(list)
+        ran: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for position, step in enumerate(self.steps):
-            if is_missed(step) and (step.target or step.platform):
+            if is_missed(step) and (step.target or step.platform) and len(ran[_work(step)]) < MAX_CHAINS:
                 ran[_work(step)].append(position)
         twins = {}
         for position, step in enumerate(self.steps):

@@ -24,6 +24,15 @@ _SAME_STAGE = 0.4
 _WORDS = re.compile(r"[A-Za-z0-9_.-]+")
 _SPACES = re.compile(r"\s+")
 _UNNAMED = re.compile(r"stage-\d{1,4}")
+MAX_LINES = 1_000
+"""Lines of one stage that are lined up; of a longer one, which no Dockerfile has, only unique texts are matched."""
+
+MAX_STAGES = 200
+"""Stages that are compared with each other; beyond, a stage is found by its name only."""
+
+MAX_GAP = 100
+"""Changed lines between two equal ones that are compared with each other."""
+
 _MAX_WORDS = 400
 """Longer texts are compared by their first words: a heredoc may be as long as a script."""
 
@@ -148,9 +157,11 @@ def _match(before: _Stages, after: _Stages) -> dict[int, int]:
 def _pair_stages(before: _Stages, after: _Stages) -> list[tuple[_Stage, _Stage]]:
     """Find the stage that each stage was: by name, else by what it holds."""
     pairs = [(stage, stage) for stage in after if stage in before and not _is_unnamed(stage)]
-    old = [stage for stage in before if stage not in {pair[0] for pair in pairs}]
-    new = [stage for stage in after if stage not in {pair[1] for pair in pairs}]
+    found = {stage for stage, _ in pairs}
+    old = [stage for stage in before if stage not in found]
+    new = [stage for stage in after if stage not in found]
     scores = []
+    old, new = old[:MAX_STAGES], new[:MAX_STAGES]
     for number_old, a in enumerate(old):
         for number_new, b in enumerate(new):
             if a[1:3] == b[1:3]:
@@ -178,6 +189,8 @@ def _shared(before: list[_Line], after: list[_Line]) -> float:
 
 def _match_lines(before: list[_Line], after: list[_Line]) -> dict[int, int]:
     """Match the lines of one stage: equal ones in order, equal ones that moved, similar ones between neighbours."""
+    if max(len(before), len(after)) > MAX_LINES:
+        return _match_unique(before, after)
     blocks = SequenceMatcher(
         None, [line.text for line in before], [line.text for line in after], autojunk=False
     ).get_matching_blocks()
@@ -200,7 +213,7 @@ def _match_lines(before: list[_Line], after: list[_Line]) -> dict[int, int]:
         matched |= found
         left_old += [line for line in old if line.key not in set(found.values())]
         left_new += [line for line in new if line.key not in found]
-    return matched | _match_similar(left_old, left_new)
+    return matched | _match_similar(left_old[:MAX_GAP], left_new[:MAX_GAP])
 
 
 def _match_unique(before: list[_Line], after: list[_Line]) -> dict[int, int]:
@@ -228,7 +241,7 @@ def _match_similar(before: list[_Line], after: list[_Line]) -> dict[int, int]:
 
 def _align(old: list[_Line], new: list[_Line]) -> dict[int, int]:
     """Match similar lines of two short runs in order, with the greatest sum of similarities."""
-    if not old or not new:
+    if not old or not new or max(len(old), len(new)) > MAX_GAP:
         return {}
     scores = [[a.similarity(b) for b in new] for a in old]
     best = [[0.0] * (len(new) + 1) for _ in range(len(old) + 1)]

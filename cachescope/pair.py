@@ -114,8 +114,7 @@ class Side:
 
     def texts_of_chain(self, position: int) -> list[str]:
         """Return the texts of a step's stage, top to bottom."""
-        chain = self.lineage.chains[position]
-        return [normalize(self.steps[p].text) for p, c in enumerate(self.lineage.chains) if c == chain]
+        return [normalize(self.steps[p].text) for p in self.chain_positions(self.lineage.chains[position])]
 
     def _prints(self, dockerfile: Dockerfile, instruction: Instruction, step: Step) -> bool:
         if instruction.keyword != step.instruction:
@@ -171,6 +170,20 @@ class Side:
         return any(size > _NO_IGNORE_FILE_BYTES for size in known) if known else None
 
     @cached_property
+    def totals(self) -> dict[tuple[str | None, str | None, str | None], set[int]]:
+        """The numbers of steps that the log prints for each stage, by target, platform and stage."""
+        found: dict[tuple[str | None, str | None, str | None], set[int]] = {}
+        for step in self.steps:
+            if step.total:
+                found.setdefault((step.target, step.platform, step.stage), set()).add(step.total)
+        return found
+
+    @cached_property
+    def places(self) -> set[tuple[str | None, str | None]]:
+        """The targets and platforms that were built."""
+        return {(step.target, step.platform) for step in self.steps if step.index is not None}
+
+    @cached_property
     def fetched_bases(self) -> bool:
         """Whether layers of a base image had to be fetched: the builder did not have them."""
         return any(step.transferred_bytes for step in self.steps if step.instruction == "FROM")
@@ -187,7 +200,14 @@ class Side:
 
     def chain_positions(self, chain: Chain | None) -> list[int]:
         """List the steps of one chain."""
-        return [position for position, other in enumerate(self.lineage.chains) if other == chain]
+        return self._chains.get(chain, [])
+
+    @cached_property
+    def _chains(self) -> dict[Chain | None, list[int]]:
+        found: dict[Chain | None, list[int]] = {}
+        for position, chain in enumerate(self.lineage.chains):
+            found.setdefault(chain, []).append(position)
+        return found
 
 
 class Background:
@@ -251,9 +271,14 @@ class Background:
         return self.after.missed_all(range(len(self.after.steps)), but_workdir=self.after.is_buildkit)
 
     @cached_property
+    def nothing_hit(self) -> bool:
+        """Whether no step at all was served from cache."""
+        return self.after.missed_all(range(len(self.after.steps)), but_workdir=False)
+
+    @cached_property
     def builder_is_empty(self) -> bool:
         """Whether the builder had nothing at all: every step missed and base images had to be fetched again."""
-        if self.before is None or not self.after.missed_all(range(len(self.after.steps)), but_workdir=False):
+        if self.before is None or not self.nothing_hit:
             return False
         return self.after.fetched_bases and not self.bases_changed
 
@@ -559,9 +584,8 @@ class Pair:
         """Whether its stage has more or fewer steps than the baseline's stage of that name."""
         if self.before is None:
             return False
-        place = (self.step.target, self.step.platform, self.step.stage)
-        totals = {s.total for s in self.before.steps if s.total and (s.target, s.platform, s.stage) == place}
-        return bool(totals) and self.step.total not in totals
+        totals = self.before.totals.get((self.step.target, self.step.platform, self.step.stage))
+        return bool(totals) and self.step.total not in (totals or ())
 
     @cached_property
     def is_remote_add(self) -> bool:

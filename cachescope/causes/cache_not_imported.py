@@ -17,9 +17,7 @@ class CacheNotImported:
         earlier = pair.before.build.cache_imports
         failed = [transfer for transfer in imports if transfer.succeeded is False]
         had_one = any(transfer.succeeded for transfer in earlier)
-        nothing_hit = pair.background.builder_is_empty or pair.after.missed_all(
-            range(len(pair.after.steps)), but_workdir=False
-        )
+        nothing_hit = pair.background.nothing_hit
         if failed and len(failed) == len(imports):
             evidence = tuple(f"The import of {t.ref or 'the cache'} failed." for t in failed)
             if not nothing_hit:

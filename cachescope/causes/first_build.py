@@ -14,7 +14,7 @@ class FirstBuild:
         if pair.before is None:
             return Verdict(weight=Weight.CERTAIN, evidence=("There is no earlier build of this image.",), expected=True)
         place = (pair.step.target, pair.step.platform)
-        known = {(s.target, s.platform) for s in pair.before.steps if s.index is not None}
+        known = pair.before.places
         if known and place not in known and any(place) and all(any(other) for other in known):
             what = " ".join(part for part in place if part)
             return Verdict(weight=Weight.CERTAIN, evidence=(f"The earlier build did not build {what}.",), expected=True)
