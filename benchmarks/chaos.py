@@ -89,7 +89,11 @@ def run(
     killer.join()
     outcome.sending_seconds = time.monotonic() - began
     began = time.monotonic()
-    wait_for(lambda: is_settled(engine), "all deliveries to be read", SETTLED_WITHIN_SECONDS)
+    try:
+        wait_for(lambda: is_settled(engine), "all deliveries to be read", SETTLED_WITHIN_SECONDS)
+    except AssertionError as error:
+        with reading(engine) as session:
+            outcome.faults.append(f"{error} {deliveries.count_by_state(session)}")
     outcome.settling_seconds = time.monotonic() - began
     check(engine, plan, outcome)
     return outcome
