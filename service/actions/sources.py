@@ -29,8 +29,8 @@ class SourceForm:
 
 
 def list_providers() -> list[str]:
-    """The CI systems that a source can be made for, by name."""
-    return sorted(PROVIDERS)
+    """The CI systems that a source can be made for, by name: those whose events carry the log themselves."""
+    return sorted(name for name, provider in PROVIDERS.items() if provider.carries_log)
 
 
 def list_sources(session: Session, viewer: Viewer, team: Team) -> Sequence[Source]:
@@ -45,8 +45,8 @@ def create_source(session: Session, viewer: Viewer, team: Team, form: SourceForm
     name = " ".join(form.name.split())
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise InvalidValueError("name", "The name of a source must have 1 to 100 printable characters.")
-    if form.provider not in PROVIDERS:
-        raise UnknownNameError("provider", form.provider[:40], PROVIDERS)
+    if form.provider not in list_providers():
+        raise UnknownNameError("provider", form.provider[:40], list_providers())
     if form.repository_id is not None and repositories.load_repository(session, [team.id], form.repository_id) is None:
         raise InvalidValueError("repository_id", f"This team has no repository {form.repository_id}.")
     secret = make_secret()

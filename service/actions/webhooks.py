@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from integrations.ci import PROVIDERS
-from integrations.ci.base import HookRequest, SignatureRefusedError
+from integrations.ci.base import HookRequest, SignatureRefusedError, fold_headers
 from store.database import after_commit
 from store.logs import LogStore, WrittenLog, write_log
 from store.models.sources import Source
@@ -49,7 +49,7 @@ def verify_hook(source: Source | None, secrets: list[str], headers: Mapping[str,
     An unknown source takes as long and answers the same as a wrong signature. Raises SignatureRefusedError.
     """
     provider = PROVIDERS[source.provider if source else "generic"]
-    request = HookRequest(headers=headers, body=body)
+    request = HookRequest(headers=fold_headers(headers.items()), body=body)
     delivery_id = provider.verify(request, secrets or _NOBODY, time.time())
     if source is None or not secrets:
         raise SignatureRefusedError(REFUSED)
@@ -59,7 +59,11 @@ def verify_hook(source: Source | None, secrets: list[str], headers: Mapping[str,
         repository_id=source.repository_id,
         provider=source.provider,
         delivery_id=delivery_id,
-        headers={name: value[:300] for name, value in headers.items() if name in KEPT_HEADERS},
+        headers={
+            name: value[:300]
+            for name, value in request.headers.items()
+            if name in KEPT_HEADERS | provider.event_headers
+        },
     )
 
 

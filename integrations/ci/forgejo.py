@@ -1,0 +1,110 @@
+"""Forgejo: runs of Forgejo Actions, told as `action_run_success`, `action_run_failure` and `action_run_recover`.
+
+There are no events of single jobs. `recover` is a success after a failure. Signed by `X-Forgejo-Signature: <hex of
+HMAC-SHA256 over the body>`; the same value in X-Gitea-Signature is not read. Source: forgejo services/webhook and
+modules/structs/hook.go.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from cachescope.errors import UnreadableInputError
+from integrations.ci import _bodies as read
+from integrations.ci._actions import NEVER_RAN, NOT_YET, OUTCOMES
+from integrations.ci._signatures import delivery_of, verify_digest
+from integrations.ci.base import CIRun, HookRequest, Ignored
+
+_ACTIONS = {"success": "success", "recover": "success", "failure": "failure", "cancelled": "cancelled"}
+_UNFINISHED = frozenset({"running", "waiting", "blocked", "unknown"})
+
+
+class Forgejo:
+    """The webhooks of Forgejo."""
+
+    schemes = ("signature",)
+    carries_log = False
+    event_headers = frozenset({"x-forgejo-event", "x-forgejo-delivery"})
+
+    def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:
+        """Check the signature; see `Provider.verify`."""
+        verify_digest(request, secrets, "X-Forgejo-Signature", "", "set a secret where the webhook is configured.")
+        return delivery_of(request, "X-Forgejo-Delivery")
+
+    def read_event(self, request: HookRequest, cap_bytes: int) -> CIRun | Ignored:
+        """Read a finished run; see `Provider.read_event`."""
+        event = read.load_event(request)
+        told = event.get("run")
+        if not isinstance(told, dict):
+            kind = request.headers.get("x-forgejo-event")
+            kind = kind or ("pull_request" if "pull_request" in event else "other event")
+            return read.ignored(kind, "events of this kind carry no build log.")
+        return _read_run(event, told)
+
+
+def _read_run(event: dict[str, Any], told: dict[str, Any]) -> CIRun | Ignored:
+    action, status = event.get("action"), read.text(told.get("status"), 40)
+    name = f"action_run {read.text(action, 40) or ''}".strip()
+    conclusion = _ACTIONS.get(action) if isinstance(action, str) else None
+    if status in OUTCOMES or status in NEVER_RAN:
+        conclusion = status
+    if conclusion in NEVER_RAN:
+        return read.ignored(name, NEVER_RAN[conclusion])
+    if conclusion is None or status in _UNFINISHED:
+        return read.ignored(name, NOT_YET)
+    run_id = read.identity(told.get("id"))
+    if run_id is None:
+        raise UnreadableInputError("The event names a finished run without its id (run.id).")
+    home = event.get("repository") if isinstance(event.get("repository"), dict) else told.get("repository")
+    ref = told.get("prettyref") or told.get("head_branch") or told.get("ref")
+    pull = _pull_request(told)
+    run = read.job(
+        {
+            "ci": "forgejo",
+            "repository": read.repository(read.part(home, "full_name")),
+            "commit": read.commit(told.get("commit_sha") or told.get("head_sha")),
+            "branch": read.branch(read.part(pull, "head", "ref")) or _branch(ref),
+            "base_branch": read.branch(read.part(pull, "base", "ref")),
+            "default_branch": read.branch(read.part(home, "default_branch")),
+            "pull_request": read.number(read.part(pull, "number")) or _number(ref),
+            "job": read.text(told.get("workflow_id") or told.get("workflow_name")),
+            "outcome": OUTCOMES[conclusion],
+            "run_url": read.url(told.get("html_url")),
+        },
+        started=told.get("started") or told.get("run_started_at") or told.get("created"),
+        finished=told.get("stopped") or told.get("updated") or told.get("updated_at"),
+        reference=read.pick(
+            run_id=run_id,
+            run_number=read.identity(told.get("index_in_repo")),
+            owner=read.slug(read.part(home, "owner", "login")),
+            repository=read.slug(read.part(home, "name")),
+        ),
+    )
+    return replace(run, kind="run")
+
+
+def _branch(ref: object) -> str | None:
+    """Return the branch; a pull request is written `#12` here."""
+    return None if isinstance(ref, str) and ref.startswith("#") else read.branch(ref)
+
+
+def _number(ref: object) -> int | None:
+    if isinstance(ref, str) and ref.startswith("#"):
+        return read.number(ref[1:])
+    return read.pull_request(ref)
+
+
+def _pull_request(told: dict[str, Any]) -> object:
+    """Return the pull request of the event that started the run, which lies in the body as JSON within JSON."""
+    payload = told.get("event_payload")
+    if not isinstance(payload, str):
+        return None
+    try:
+        return read.part(orjson.loads(payload), "pull_request")
+    except ValueError:  # orjson's error is one; a lone surrogate raises it as well
+        return None
+
+
+PROVIDER = Forgejo()
