@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from cachescope.errors import InvalidValueError, UnknownNameError
@@ -60,6 +61,18 @@ def _ci(name: str, value: str) -> str:
     return value
 
 
+def _moment(name: str, value: str) -> str:
+    try:
+        moment = datetime.fromisoformat(value[:40])
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or not 2000 <= moment.year < 2200:
+        raise InvalidValueError(
+            name, f'{name} is "{value[:40]}"; it must be a time with its zone, such as 2026-11-20T10:11:12Z.'
+        )
+    return moment.astimezone(UTC).isoformat()
+
+
 def _url(name: str, value: str) -> str:
     checked = str(_text(2000)(name, value))
     try:
@@ -82,7 +95,9 @@ CHECKS: Mapping[str, Check] = {
     "pull_request": _number(1, 2**31 - 1),
     "job": _text(200),
     "attempt": _number(1, 100_000),
+    "started_at": _moment,
     "runner": _text(200),
+    "actor": _text(200),
     "image": _text(300),
     "dockerfile": _text(500),
     "outcome": _outcome,

@@ -49,6 +49,11 @@ def upload_parameters(
     job: Annotated[str | None, _described("Name or id of the CI job.", maxLength=200)] = None,
     attempt: Annotated[str | None, _described("Which try of the job, from 1.", pattern="^[1-9][0-9]*$")] = None,
     runner: Annotated[str | None, _described("Machine that built.", maxLength=200)] = None,
+    started_at: Annotated[
+        str | None,
+        _described("When the job began, with its zone; used where the log tells no time.", format="date-time"),
+    ] = None,
+    actor: Annotated[str | None, _described("Who or what started the job.", maxLength=200)] = None,
     image: Annotated[str | None, _described("Name of the image, where the log does not tell.", maxLength=300)] = None,
     dockerfile: Annotated[str | None, _described("Path of the Dockerfile.", maxLength=500)] = None,
     outcome: Annotated[

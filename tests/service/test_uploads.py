@@ -76,7 +76,8 @@ def assert_refused(answer: httpx.Response, status: int, *words: str) -> None:
 
 
 def test_an_upload_is_on_disk_when_it_is_accepted(client: httpx.Client, token: str) -> None:
-    answer = send(client, token, commit="ABCDEF1", branch="main", pull_request="7", job="build", attempt="2")
+    said = {"commit": "ABCDEF1", "branch": "main", "pull_request": "7", "job": "build", "attempt": "2"}
+    answer = send(client, token, **said, started_at="2026-11-20T10:11:12+01:00")
     delivery = answer.json()["delivery"]
     assert answer.status_code == 202
     assert delivery["state"] == "new"
@@ -88,6 +89,7 @@ def test_an_upload_is_on_disk_when_it_is_accepted(client: httpx.Client, token: s
         "pull_request": 7,
         "job": "build",
         "attempt": 2,
+        "started_at": "2026-11-20T09:11:12+00:00",
     }
     assert answer.headers["location"] == delivery["url"] == f"{client.base_url}/api/v1/deliveries/{delivery['id']}"
     assert kept(delivery["id"]) == LOG
@@ -315,6 +317,8 @@ def test_a_repository_of_another_team_stays_untouched(client: httpx.Client, toke
         ({"run_url": "javascript:alert(1)"}, ["run_url", "https://"]),
         ({"run_url": "https://[bad"}, ["run_url"]),
         ({"ci": "GitHub Actions!"}, ["ci", "github-actions"]),
+        ({"started_at": "2026-11-20T10:11:12"}, ["started_at", "zone"]),
+        ({"started_at": "yesterday"}, ["started_at", "yesterday"]),
         ({"pullrequest": "7"}, ["pullrequest", "pull_request"]),
         ({"idempotency_key": "k" * 201}, ["idempotency_key", "200"]),
     ],
