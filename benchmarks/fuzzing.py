@@ -77,8 +77,12 @@ class Tally:
 
 
 def steps_of(reading: LogReading) -> Counter[Step]:
-    """Return how often each step is told."""
-    return Counter((step.text, step.stage, step.platform) for build in reading.builds for step in build.steps)
+    """Return how often each step is told; a bake step without its target: the target printed last is the one."""
+    return Counter(
+        (step.text.replace(f"[{step.target}", "[", 1) if step.target else step.text, step.stage, step.platform)
+        for build in reading.builds
+        for step in build.steps
+    )
 
 
 def load_logs(folder: Path) -> Iterator[Log]:

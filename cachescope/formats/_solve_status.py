@@ -158,6 +158,10 @@ class StatusSolve(Solve):
         """Tell whether every vertex that began has ended."""
         return all(work.is_complete or not work.spans for work in self.works.values())
 
+    def has_ended_after(self, moment: float) -> bool:
+        """Tell whether some vertex is known to have ended after a moment."""
+        return any(end is not None and end > moment for work in self.works.values() for _, end in work.settle())
+
     def found(self) -> FoundBuild:
         """Return the build as far as it is known."""
         self.vertices = {}
@@ -244,7 +248,7 @@ class StatusStream:
                 (self._owners[entry] for entry in inputs if isinstance(entry, str) and entry in self._owners), None
             )
         latest = self.latest
-        if solve is None and latest is not None and not self._begins(item, latest):
+        if solve is None and latest is not None and not self._begins(item, latest, line):
             solve = latest
         if solve is None:
             if self._steps > STEP_CAP:
@@ -258,11 +262,15 @@ class StatusStream:
             return solve
         return None
 
-    def _begins(self, item: dict[str, Any], latest: StatusSolve) -> bool:
+    def _begins(self, item: dict[str, Any], latest: StatusSolve, line: int) -> bool:
         name = item.get("name")
         if latest.is_over:
             return True
-        return isinstance(name, str) and name.startswith(_FIRST_NAMES) and latest.has_instructions
+        if not isinstance(name, str) or not name.startswith(_FIRST_NAMES) or not latest.has_instructions:
+            return False
+        # A history tells a build afterwards, in any order; what is told live began after all that has ended.
+        started = read_time(item.get("started"))
+        return latest.last_line != line and (started is None or not latest.has_ended_after(started))
 
     def found(self) -> list[FoundBuild]:
         """Return the builds as far as they are known."""
