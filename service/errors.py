@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cachescope.errors import (
     AccessError,
@@ -110,6 +111,9 @@ def to_problem(error: Exception) -> Problem:
                 detail=detail,
                 headers=dict(error.headers or {}),
             )
+        case ClientDisconnect():  # nobody reads this answer; the log of requests shows it
+            detail = "The sender hung up before the whole body had come. Send it again."
+            return Problem(status=400, code="hung-up", title="Hung up", detail=detail)
         case OperationalError():
             detail = "The database does not answer. Try again in a moment; nothing was stored."
             return Problem(
@@ -157,7 +161,7 @@ def install(app: FastAPI, error_page: ErrorPage | None) -> None:
             return RedirectResponse(f"/sign-in?next={quote(target, safe='')}", 303)
         return error_page(request, problem) if error_page else problem_response(request, problem)
 
-    for kind in (CachescopeError, RequestValidationError, HTTPException, OperationalError, Exception):
+    for kind in (CachescopeError, RequestValidationError, HTTPException, ClientDisconnect, OperationalError, Exception):
         app.add_exception_handler(kind, answer)
 
 
