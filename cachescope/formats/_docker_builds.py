@@ -52,6 +52,21 @@ _LIKELY_ERROR = re.compile(
     rb"(?i)error|fail|denied|not found|no such|cannot|can't|invalid|unknown|unauthorized|forbidden|timeout|timed out|"
     rb"refused|exceeded|toomanyrequests|unexpected|no space left|unsupported|not supported|no matching|must |too "
 )
+# One of these stands in each line that `_SURE_ERROR` matches.
+_SURE_WORDS = (
+    b"rror",
+    b"failed",
+    b"container_linux",
+    b"hcsshim::",
+    b"Cannot connect",
+    b"context canceled",
+    b"unable to ",
+    b"linux spec user",
+    b"Requested CPUs",
+    b"invalid mount",
+    b"/var/lib/docker/",
+    b"cannot stop",
+)
 _PULL_PROGRESS = re.compile(
     rb"(?:[0-9a-f]{12}: )?"
     rb"(?:Pulling |Waiting|Verifying |Download|Extracting|Pull complete|Retrying|Already exists|Digest: |Status: )"
@@ -193,7 +208,8 @@ class DockerBuilds:
         self._context: _Context | None = None
         self._text_bytes = 0
         self._step_count = 0
-        self._is_full = False
+        self.is_full = False
+        """More came than is kept: what follows is not read."""
         self._warnings: list[str] = []
         self.output = b""
         """What was printed since the last headline: its beginning and its end."""
@@ -211,7 +227,7 @@ class DockerBuilds:
     @property
     def is_inside(self) -> bool:
         """A step is at work: what is printed belongs to it."""
-        return bool(self._live) and self._live[-1].outcome is Outcome.INCOMPLETE and not self._is_full
+        return bool(self._live) and self._live[-1].outcome is Outcome.INCOMPLETE and not self.is_full
 
     def context(self, size: str, line: int, at: float | None, warnings: list[str]) -> None:
         """Note that a client sends a build's context; a terminal shows the line many times."""
@@ -223,7 +239,7 @@ class DockerBuilds:
     def headline(self, head: Headline, above: Above, service: str | None = None) -> bool:
         """Take a headline if it can be one; tell whether it was."""
         keyword = keyword_of(head.text)
-        if keyword is None or self._is_full:
+        if keyword is None or self.is_full:
             return False
         if self._live:
             build = self._live[-1]
@@ -358,7 +374,7 @@ class DockerBuilds:
         if self._live and self._live[-1].outcome is Outcome.INCOMPLETE and self._live[-1].last.speaks:
             self._live[-1].last_line = max(self._live[-1].last_line, last_line)
         live = [found for found in (self._freeze(build, build is self._live[-1]) for build in self._live) if found]
-        if self._context is not None and not self._in_run() and not self._is_full:
+        if self._context is not None and not self._in_run() and not self.is_full:
             error = self._error(sure_only=False)
             live.append(_without_steps(self._format, self._context, error[0] if error else None))
         return self._done + live
@@ -507,7 +523,7 @@ class DockerBuilds:
                 f"The log holds more than {MAX_STEPS} steps or {MAX_TEXT_BYTES} bytes of instructions: "
                 "the rest is not read."
             )
-            self._is_full = True
+            self.is_full = True
             if build.steps:
                 return
         stage = build.last.stage if build.steps else None
@@ -592,6 +608,8 @@ class DockerBuilds:
         """Return the line that tells of a failure, with its time, if what was printed last holds one."""
         likely = None
         for raw in self.output.split(b"\n"):
+            if sure_only and b"\x1b" not in raw and not any(word in raw for word in _SURE_WORDS):
+                continue  # most lines: a look is cheaper than taking a prefix off
             line = self._strip(raw)
             text = visible(line.text).strip()
             if not text or b"--->" in text:

@@ -52,6 +52,8 @@ class _ClassicParser:
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]]:
         """Look at the lines that hold the builder's words, and at those around them."""
         builds = self._builds
+        if builds.is_full:
+            return []
         if builds.awaits_line:
             self._read_below(chunk, 0)
         printed_from = position = 0
