@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from service import errors
 from service.api import builds, deliveries, health, repositories, teams, uploads, webhooks
 from service.metrics import Metrics
-from service.requests import RequestLog
+from service.requests import BodyLimit, RequestLog
 from service.settings import ServiceSettings, get_settings
 from store.logs import LogStore
 from workers.logs import configure_logging
@@ -57,6 +57,7 @@ def create_app(
     app.state.engine = engine
     app.state.logs = logs
     app.state.metrics = Metrics()
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, metrics=app.state.metrics)
     errors.install(app, error_page)
     for module in (uploads, deliveries, teams, repositories, builds, webhooks, health):

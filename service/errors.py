@@ -102,7 +102,11 @@ def to_problem(error: Exception) -> Problem:
             return Problem(status=422, code="invalid-value", title="Invalid value", detail=detail, field=name)
         case HTTPException():
             title = HTTPStatus(error.status_code).phrase.capitalize()
-            details = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+            details = {
+                404: "There is nothing at this address.",
+                405: "This address does not take this method.",
+                413: "The body is larger than this address takes. Logs go to POST /api/v1/uploads.",
+            }
             detail = details.get(error.status_code, str(error.detail))
             return Problem(
                 status=error.status_code,

@@ -1,4 +1,4 @@
-"""Around every request: an id, one line in the log, and its time in the metrics.
+"""Around every request: an id, one line in the log, its time in the metrics, and a limit to its body.
 
 Written as plain ASGI so that bodies stream through untouched.
 """
@@ -8,13 +8,48 @@ import time
 import uuid
 
 import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import problem_response, to_problem
 from service.metrics import Metrics
 
 logger = structlog.get_logger("service.requests")
 
+LARGEST_FORM = 1 << 20
+"""In bytes; the largest form or JSON document that anybody has a reason to send."""
+STREAMED = ("/api/v1/uploads", "/hooks/")
+
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+
+
+class BodyLimit:
+    """Refuse large bodies before anybody reads them into memory; uploads and webhooks count for themselves."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["path"].startswith(STREAMED):
+            await self.app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if not announced.isdigit() or len(announced) > 18 or int(announced) > LARGEST_FORM:
+            await problem_response(Request(scope), to_problem(HTTPException(413)))(scope, receive, send)
+            return
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > LARGEST_FORM:
+                raise HTTPException(413)
+            return message
+
+        await self.app(scope, counted, send)
 
 
 class RequestLog:

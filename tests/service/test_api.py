@@ -198,6 +198,16 @@ def test_what_the_framework_refuses_is_a_problem_too(client: httpx.Client, metho
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_a_form_of_many_megabytes_is_refused_unread(client: httpx.Client, is_announced: bool) -> None:
+    body = b'{"name": "' + b"x" * (3 << 20)
+    content = body if is_announced else iter([body])
+    answer = client.post("/api/v1/teams/acme/tokens", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"].endswith("/api/v1/uploads.")
+
+
 def test_the_document_describes_every_route_and_its_problems() -> None:
     app = create_app()
     described = app.openapi()
