@@ -50,7 +50,7 @@ class Sweeper:
             return
         for _ in range(due):
             sender.send(None)
-        self.pause_seconds = min(60.0, max(1.0, self.pause_seconds * 2))
+        self.pause_seconds = min(15.0, max(1.0, self.pause_seconds * 2))
         self.next_at = time.monotonic() + self.pause_seconds
 
 
