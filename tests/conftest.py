@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,10 @@ from service.app import create_app
 from store import migrations
 from store.database import get_engine, make_engine, make_session
 from tests import servers, serving
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("cachescope", deadline=None)
+settings.load_profile("cachescope")
 
 DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 
