@@ -191,10 +191,11 @@ class StatusSolve(Solve):
 
 
 class StatusStream:
-    """Reads messages of a stream that may hold several builds."""
+    """Reads messages of a stream that may hold several builds, unless it `is_one` build's own."""
 
-    def __init__(self, log_format: str) -> None:
+    def __init__(self, log_format: str, *, is_one: bool = False) -> None:
         self._format = log_format
+        self._is_one = is_one
         self._owners: dict[str, StatusSolve] = {}
         self._solves: list[StatusSolve] = []
         self._steps = 0
@@ -264,8 +265,8 @@ class StatusStream:
 
     def _begins(self, item: dict[str, Any], latest: StatusSolve, line: int) -> bool:
         name = item.get("name")
-        if latest.is_over:
-            return True
+        if latest.is_over or self._is_one:
+            return not self._is_one
         if not isinstance(name, str) or not name.startswith(_FIRST_NAMES) or not latest.has_instructions:
             return False
         # A history tells a build afterwards, in any order; what is told live began after all that has ended.

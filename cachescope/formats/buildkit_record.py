@@ -177,7 +177,7 @@ def _status_messages(blobs: _Blobs, manifest: dict[str, Any]) -> Iterator[dict[s
 
 
 def _record_build(record: dict[str, Any], messages: Iterator[dict[str, Any]]) -> Build:
-    stream = StatusStream("buildkit-record")
+    stream = StatusStream("buildkit-record", is_one=True)
     for number, message in enumerate(messages, 1):
         stream.take(message, number)
     found = stream.found()
@@ -197,7 +197,10 @@ def _record_build(record: dict[str, Any], messages: Iterator[dict[str, Any]]) ->
         outcome = Outcome.CANCELED if is_cancellation(error) or failure == 1 else Outcome.FAILED
     elif completed is not None and not any(step.status is StepStatus.FAILED and step.cacheable for step in build.steps):
         outcome = Outcome.SUCCEEDED
-    images = build.images or tuple(_exported(record))
+    images, exported = build.images, tuple(_exported(record))
+    if len(images) == len(exported) == 1 and not images[0].tags:
+        # The stream tells the digest, the record the name it was exported under.
+        images = (replace(images[0], tags=exported[0].tags),)
     return replace(
         build,
         outcome=outcome,
@@ -208,7 +211,7 @@ def _record_build(record: dict[str, Any], messages: Iterator[dict[str, Any]]) ->
             if started is not None and completed is not None
             else build.duration_seconds
         ),
-        images=images,
+        images=images or exported,
     )
 
 
