@@ -102,10 +102,10 @@ def read_bytes(path: Path) -> bytes:
 
 def _keep_all(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object whose repeated names hold a list of their values, where `json` would drop all but the last."""
-    kept: dict[str, Any] = {}
+    grouped: dict[str, list[Any]] = {}
     for name, value in pairs:
-        kept[name] = [kept[name], value] if name in kept else value
-    return kept
+        grouped.setdefault(name, []).append(value)
+    return {name: values if len(values) > 1 else values[0] for name, values in grouped.items()}
 
 
 def _pairs(headers: dict[str, object]) -> Iterator[tuple[str, str]]:

@@ -109,8 +109,7 @@ def _common(event: dict[str, Any], told: dict[str, Any], ci: str) -> dict[str, s
 
 def _reference(event: dict[str, Any], **ids: int | None) -> dict[str, str | int]:
     return read.pick(
-        owner=read.slug(read.part(event, "repository", "owner", "login")),
-        repository=read.slug(read.part(event, "repository", "name")),
+        repository=read.full_name(read.part(event, "repository", "full_name")),
         repository_id=read.identity(read.part(event, "repository", "id")),
         installation_id=read.identity(read.part(event, "installation", "id")),
         **ids,

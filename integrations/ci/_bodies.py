@@ -21,6 +21,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}\Z")
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")  # `.github` is a repository's name
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _TIME = re.compile(
@@ -115,6 +116,12 @@ def slug(value: object) -> str | None:
     return value if isinstance(value, str) and _SLUG.match(value) and value not in _NOT_A_NAME else None
 
 
+def full_name(value: object) -> str | None:
+    """Return `owner/name` of which both are one part of an address."""
+    owner, _, name = value.partition("/") if isinstance(value, str) else ("", "", "")
+    return f"{owner}/{name}" if slug(owner) and _NAME.match(name) and name not in _NOT_A_NAME else None
+
+
 def digest(value: object) -> str | None:
     """Return the digest of an image's manifest."""
     return value if isinstance(value, str) and _DIGEST.match(value) else None
@@ -154,14 +161,14 @@ def repository(value: object) -> str | None:
     """Return `owner/name` of a repository's address or of the name itself."""
     if not isinstance(value, str) or len(value) > 1000 or _UNPRINTABLE.search(value):
         return None
-    name = value.strip().strip("/").removesuffix(".git") if is_path(value) else repository_name(value)
-    return name if 0 < len(name) <= 200 and is_path(name) else None
+    is_address = ":" in value or "@" in value
+    name = repository_name(value) if is_address else value.strip().strip("/").removesuffix(".git")
+    return name if len(name) <= 200 and _is_path(name) else None
 
 
-def is_path(value: str) -> bool:
+def _is_path(value: str) -> bool:
     """Whether this is `owner/name`, with groups between them or without an owner, and no address."""
-    parts = value.strip().strip("/").split("/")
-    return ":" not in value and "@" not in value and not any(one.strip() in _NOT_A_NAME for one in parts)
+    return ":" not in value and "@" not in value and not any(one.strip() in _NOT_A_NAME for one in value.split("/"))
 
 
 def joined(*names: object) -> str | None:
@@ -172,6 +179,14 @@ def joined(*names: object) -> str | None:
 def pick(**values: str | int | None) -> dict[str, str | int]:
     """Return the values that are there."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def guess(event: Mapping[str, object]) -> str:
+    """Tell the kind of a body whose header is not there, for the reason why it is left aside."""
+    for sign in ("pull_request", "pullrequest", "issue", "release", "push", "comment"):
+        if sign in event:
+            return sign
+    return "push" if "commits" in event or "after" in event else "unknown event"
 
 
 def ignored(what: object, reason: str) -> Ignored:

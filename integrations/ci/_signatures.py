@@ -31,6 +31,8 @@ def read_header(request: HookRequest, name: str, way_out: str) -> str:
         raise SignatureRefusedError(f"The header {name} is missing or empty: {way_out}")
     if not value.isascii():
         raise SignatureRefusedError(f"The header {name} holds a character that is not ASCII.")
+    if "\n" in value:
+        raise SignatureRefusedError(f"The header {name} came twice: let only the sender set it, and no proxy.")
     return value
 
 
@@ -88,10 +90,6 @@ def verify_standard(request: HookRequest, secrets: Sequence[str], now: float) ->
     if not _ID.match(delivery_id):
         raise SignatureRefusedError("The header webhook-id must be 1 to 255 printable characters without a full stop.")
     refuse_stale(timestamp, now, "The header webhook-timestamp")
-    if ", " in signatures:
-        raise SignatureRefusedError(
-            "The header webhook-signature came twice: send one, with spaces between signatures."
-        )
     signed = f"{delivery_id}.{timestamp}.".encode() + request.body
     keys = [_decode_key(secret) for secret in secrets if secret.removeprefix(WHSEC).strip()]
     expected = [base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()) for key in keys]

@@ -24,11 +24,11 @@ class HookRequest:
 
 
 def fold_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return headers with names in lower case; one that came twice holds both values, so that no signature fits it."""
+    """Return headers with names in lower case; one that came twice holds both values, a line each, and fits nothing."""
     folded: dict[str, str] = {}
     for name, value in pairs:
         name, value = name.strip().lower(), value.strip(" \t")
-        folded[name] = f"{folded[name]}, {value}" if name in folded else value
+        folded[name] = f"{folded[name]}\n{value}" if name in folded else value
     return folded
 
 

@@ -36,7 +36,7 @@ class Bitbucket:
         event = read.load_event(request)
         told = event.get("commit_status")
         if not isinstance(told, dict):
-            kind = request.headers.get("x-event-key") or ("pullrequest" if "pullrequest" in event else "other event")
+            kind = request.headers.get("x-event-key") or read.guess(event)
             return read.ignored(kind, "events of this kind carry no build log.")
         state = read.text(told.get("state"), 40)
         name = f"commit_status {state or ''}".strip()

@@ -38,9 +38,9 @@ class Forgejo:
         event = read.load_event(request)
         told = event.get("run")
         if not isinstance(told, dict):
-            kind = request.headers.get("x-forgejo-event")
-            kind = kind or ("pull_request" if "pull_request" in event else "other event")
-            return read.ignored(kind, "events of this kind carry no build log.")
+            return read.ignored(
+                request.headers.get("x-forgejo-event") or read.guess(event), "events of this kind carry no build log."
+            )
         return _read_run(event, told)
 
 
@@ -78,8 +78,7 @@ def _read_run(event: dict[str, Any], told: dict[str, Any]) -> CIRun | Ignored:
         reference=read.pick(
             run_id=run_id,
             run_number=read.identity(told.get("index_in_repo")),
-            owner=read.slug(read.part(home, "owner", "login")),
-            repository=read.slug(read.part(home, "name")),
+            repository=read.full_name(read.part(home, "full_name")),
         ),
     )
     return replace(run, kind="run")

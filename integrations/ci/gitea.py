@@ -31,7 +31,7 @@ class Gitea:
             return read_job(event, "gitea")
         if isinstance(event.get("workflow_run"), dict):
             return read_run(event, "gitea")
-        kind = request.headers.get("x-gitea-event") or ("pull_request" if "pull_request" in event else "other event")
+        kind = request.headers.get("x-gitea-event") or read.guess(event)
         return read.ignored(kind, "events of this kind carry no build log.")
 
 

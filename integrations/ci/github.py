@@ -15,18 +15,17 @@ from integrations.ci._signatures import delivery_of, verify_digest
 from integrations.ci.base import CIRun, HookRequest, Ignored, PushedImage
 
 _KINDS = (
-    "check_run",
-    "check_suite",
+    "workflow_job",
     "deployment_status",
     "deployment",
-    "pull_request",
-    "installation",
+    "check_run",
+    "workflow_run",
+    "check_suite",
     "registry_package",
     "package",
-    "workflow_run",
-    "workflow_job",
-    "workflow",
+    "pull_request",
 )
+_SIGNS = {"zen": "ping", "pusher": "push", "context": "status", "workflow": "workflow_dispatch"}
 _REASONS = {
     "ping": "the address was set up; nothing was built.",
     "check_run": "it repeats what workflow_job says.",
@@ -62,10 +61,16 @@ class GitHub:
 
 
 def _kind_of(event: dict[str, Any]) -> str:
-    """Tell the kind of a body without its header; a deployment carries the run that made it, so order counts."""
-    if "zen" in event:
-        return "ping"
-    return next((kind for kind in _KINDS if kind in event), "unknown event")
+    """Tell the kind of a body without its header.
+
+    A job may carry its deployment, a deployment the run that made it, every delivery to an App its installation: so
+    the order counts.
+    """
+    if found := next((kind for kind in _KINDS if kind in event), None):
+        return found
+    if found := next((kind for sign, kind in _SIGNS.items() if sign in event), None):
+        return found
+    return "installation" if "installation" in event and "repository" not in event else "unknown event"
 
 
 def _read_package(event: dict[str, Any], kind: str) -> CIRun | Ignored:
@@ -75,7 +80,7 @@ def _read_package(event: dict[str, Any], kind: str) -> CIRun | Ignored:
     if event.get("action") != "published":
         return read.ignored(name, "only a published image is of use.")
     if not isinstance(container, dict):
-        return read.ignored(name, f"a package of {read.text(read.part(package, 'ecosystem'), 40)} is no image.")
+        return read.ignored(name, f"a package of {read.text(read.part(package, 'package_type'), 40)} is no image.")
     tag = read.text(read.part(container, "tag", "name"), 128)
     digests = (read.part(version, "version"), read.part(container, "tag", "digest"))
     digest = next((found for one in digests if (found := read.digest(one))), None)
@@ -87,12 +92,21 @@ def _read_package(event: dict[str, Any], kind: str) -> CIRun | Ignored:
         {
             "ci": "github-actions",
             "repository": read.repository(read.part(event, "repository", "full_name")),
-            "commit": read.commit(read.part(version, "target_oid")),
+            "commit": _commit_of(version, container),
             "image": image.name,
         },
         finished=read.part(version, "created_at"),
     )
     return replace(run, kind="image", images=(image,))
+
+
+def _commit_of(version: object, container: dict[str, Any]) -> str | None:
+    """Return the commit that the image is labelled with, else the target; that may be a digest, which is longer."""
+    label = read.part(container, "labels", "all_labels", "org.opencontainers.image.revision")
+    for value in (label, read.part(container, "labels", "revision"), read.part(version, "target_oid")):
+        if (found := read.commit(value)) and len(found) == 40:
+            return found
+    return None
 
 
 def _image_name(address: str | None) -> str | None:
