@@ -6,6 +6,7 @@ BuildKit's names are put together in its `dockerfile2llb` (`[stage 2/9] RUN …`
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cachescope.model import StepKind
 
@@ -45,6 +46,8 @@ _EXPORTS = (
     "exporting layers",
 )
 _CACHE_EXPORTS = ("exporting cache", "exporting content cache", "preparing build cache for export")
+_LONG_NAME = 1024
+"""Longer names are not kept: 4,096 of them would fill the memory."""
 _FRONTENDS = ("resolve image config for ", "docker-image://")
 
 
@@ -90,6 +93,12 @@ def parse_step_name(name: str, targets: Collection[str] = ()) -> StepName:
     `targets` are the bake targets or compose services that the build is known to have: `[web 2/3]` is a stage named
     web unless a target has that name.
     """
+    if len(name) > _LONG_NAME:
+        return _parse(name, targets)
+    return _parse_known(name, frozenset(targets))
+
+
+def _parse(name: str, targets: Collection[str]) -> StepName:
     numbered = _NUMBERED.match(name) if name[:1] == "[" and name[1:10] != "internal]" else None
     if numbered is None:
         return _internal_name(name, targets)
@@ -107,6 +116,10 @@ def parse_step_name(name: str, targets: Collection[str] = ()) -> StepName:
         index=int(index) if index.isdigit() else None,
         total=int(total) if total.isdigit() else None,
     )
+
+
+_parse_known = lru_cache(maxsize=4096)(_parse)
+"""The names of steps recur from build to build."""
 
 
 def split_place(place: str, targets: Collection[str]) -> tuple[str | None, str | None, str | None]:

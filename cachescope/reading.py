@@ -44,10 +44,12 @@ class LogReader:
     def __init__(self) -> None:
         self._lines = _LineCutter()
         self._head = bytearray()
+        self._held = bytearray()
         self._sorter: _Sorter | None = None
         self._unwrapper: Unwrapper | None = None
         self._unwrapped: str | None = None
         self._begun = False
+        self._is_over = False
         self._first = bytearray()
         self._document = bytearray()
         self._document_format: DocumentFormat | None = None
@@ -68,12 +70,22 @@ class LogReader:
             chunk = self._unwrapper.feed(chunk)
         for piece in self._lines.feed(chunk):
             if self._sorter is not None:
-                self._sorter.feed(piece)
+                self._give(self._sorter, piece)
                 continue
             self._head += piece
             if len(self._head) >= HEAD:
                 self._sorter = _sort(bytes(self._head))
                 self._head.clear()
+
+    def _give(self, sorter: "_Sorter", piece: bytes) -> None:
+        """Feed on; a few lines tell too little of a wrapper or format, so small pieces are put together."""
+        if self._held or len(piece) < _ENOUGH_TO_SNIFF:
+            self._held += piece
+            if len(self._held) < _ENOUGH_TO_SNIFF:
+                return
+            piece = bytes(self._held)
+            self._held.clear()
+        sorter.feed(piece)
 
     def _begin(self) -> bytes:
         """Recognise what the log is by its first bytes, and return them."""
@@ -103,11 +115,13 @@ class LogReader:
         """Say that the log has ended: a last line without a line end is read too."""
         if not self._begun:
             self.feed(self._begin())
+        self._is_over = True
         rest = self._lines.finish()
         if self._sorter is None:
             self._head += rest
-        elif rest:
-            self._sorter.feed(rest)
+        elif self._held or rest:
+            self._sorter.feed(bytes(self._held) + rest)
+            self._held.clear()
 
     def reading(self) -> LogReading:
         """Return what the log says so far; builds that are not over are `incomplete`."""
@@ -119,6 +133,9 @@ class LogReader:
             reading = self._document_reading(self._document_format)
             if reading is not None:
                 return reading
+        if self._sorter is not None and self._held:
+            self._sorter.feed(bytes(self._held))
+            self._held.clear()
         sorter = self._sorter or _sort(bytes(self._head))
         found, warnings = sorter.found()
         if self._lines.cut_lines:
@@ -139,8 +156,9 @@ class LogReader:
         except TooLargeError as error:
             return LogReading(wrapper=None, lines=0, warnings=(str(error),))
         except UnreadableInputError:
-            if self._document_format is not None:
-                self._give_up_document()
+            if not self._is_over:
+                return LogReading(wrapper=None, lines=0)
+            self._give_up_document()
             return None
         lines = content.count(b"\n") if b"\0" not in content[:512] else 0
         return LogReading(wrapper=None, lines=lines, builds=tuple(build for _, build in builds))
@@ -167,11 +185,21 @@ class _LineCutter:
             chunk = chunk.removeprefix(codecs.BOM_UTF8)
         if self._decoder is not None:
             chunk = self._decoder.decode(chunk).encode(errors="replace")
-        for start in range(0, len(chunk), PIECE):
-            piece = chunk[start : start + PIECE] if len(chunk) > PIECE else bytes(chunk)
-            whole = self._whole_lines(piece)
+        position = 0
+        while len(chunk) - position > PIECE:
+            end = chunk.rfind(b"\n", position, position + PIECE) + 1
+            if end and not self._skipping and len(self._rest) + chunk.find(b"\n", position) - position <= LINE_CAP:
+                # The usual case, in one copy.
+                yield b"".join((self._rest, memoryview(chunk)[position:end]))
+                self._rest, position = b"", end
+                continue
+            whole = self._whole_lines(chunk[position : position + PIECE])
+            position += PIECE
             if whole:
                 yield whole
+        whole = self._whole_lines(chunk[position:] if position else bytes(chunk))
+        if whole:
+            yield whole
 
     def finish(self) -> bytes:
         if not self._started:
@@ -265,10 +293,11 @@ class _Channel:
 
     def _rank(self) -> None:
         """Put formats last of which all that was read so far is the output of another one's steps."""
-        surviving = {item.build.format for _, item in _merged(list(self.found()))}
+        read = {id(item): item.parser.builds() for item in self._readers if item.parser is not None}
+        all_read = [(item.score, build) for item in self._readers for build in read[id(item)]]
+        surviving = {found.build.format for _, found in _merged(all_read)}
         for item in self._readers:
-            if item.parser is not None:
-                item.is_doubtful = all(found.build.format not in surviving for found in item.parser.builds())
+            item.is_doubtful = all(found.build.format not in surviving for found in read[id(item)])
         self._readers.sort(key=lambda item: (item.is_doubtful, -item.score))
 
     def _look(self, item: _Open, chunk: bytes, first_line: int, spans: list[tuple[int, int]] | None) -> None:
@@ -276,7 +305,7 @@ class _Channel:
             item.suspect.append((first_line, chunk))
             item.suspect_size += len(chunk)
             if item.suspect_size >= _ENOUGH_TO_SNIFF:
-                self._decide(item)
+                self._open(item)
             return
         at = _first_needle(chunk, item.format.needles, spans)
         if at < 0:
@@ -285,7 +314,13 @@ class _Channel:
         item.suspect = [(first_line, chunk[:start]), (first_line + chunk.count(b"\n", 0, start), chunk[start:])]
         item.suspect_size = len(chunk) - start
         if item.suspect_size >= _ENOUGH_TO_SNIFF:
-            self._decide(item)
+            self._open(item)
+
+    def _open(self, item: _Open) -> None:
+        """Let a format read from now on if these are its lines."""
+        self._decide(item)
+        if item.parser is not None:
+            self._readers.append(item)
 
     def _decide(self, item: _Open) -> None:
         """Ask the format about the lines from its needle on; they are dropped when it says no."""
@@ -293,28 +328,31 @@ class _Channel:
         item.score = item.format.sniff(head, self.prefix)
         if item.score > 0:
             item.parser = item.format.parser(self.prefix)
-            self._readers.append(item)
             for first_line, chunk in item.suspect:
                 if chunk:
                     item.parser.feed(chunk, first_line)
         item.suspect = []
 
     def found(self) -> Iterator[tuple[float, FoundBuild]]:
+        """Yield the builds of the formats that read the log already."""
         for item in self._formats.values():
             if item.parser is not None:
                 for build in item.parser.builds():
                     yield item.score, build
 
-    def settle(self) -> None:
-        """Decide about what is still being looked at: there will be no more lines."""
+    def told(self) -> tuple[list[tuple[float, FoundBuild]], list[str]]:
+        """Return the builds, each with how sure its format is, and the warnings, as if there were no more lines."""
+        found: list[tuple[float, FoundBuild]] = []
+        warnings: list[str] = []
         for item in self._formats.values():
             if item.suspect:
+                # What is still being looked at is decided on a copy: the log may go on.
+                item = replace(item)
                 self._decide(item)
-
-    def warnings(self) -> Iterator[str]:
-        for item in self._formats.values():
             if item.parser is not None:
-                yield from item.parser.warnings()
+                found += [(item.score, build) for build in item.parser.builds()]
+                warnings += item.parser.warnings()
+        return found, warnings
 
 
 class _Sorter:
@@ -372,11 +410,9 @@ class _Sorter:
         return self._channels[name]
 
     def found(self) -> tuple[list[tuple[float, FoundBuild]], list[str]]:
-        for channel in self._channels.values():
-            channel.settle()
-        found = [build for channel in self._channels.values() for build in channel.found()]
-        warnings = [text for channel in self._channels.values() for text in channel.warnings()]
-        return found, list(dict.fromkeys(warnings))
+        told = [channel.told() for channel in self._channels.values()]
+        warnings = [text for _, texts in told for text in texts]
+        return [build for found, _ in told for build in found], list(dict.fromkeys(warnings))
 
 
 class StackedPrefix:

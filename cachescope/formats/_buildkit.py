@@ -217,7 +217,8 @@ class Solve:
 
     def build(self) -> Build:
         """Return the build as far as it is known."""
-        names = {id(vertex): parse_step_name(vertex.name, self._targets) for vertex in self.vertices.values()}
+        targets = frozenset(self._targets)
+        names = {id(vertex): parse_step_name(vertex.name, targets) for vertex in self.vertices.values()}
         outcome = self._outcome(names)
         steps = tuple(self._step(vertex, names[id(vertex)], outcome) for vertex in self.vertices.values())
         return Build(

@@ -45,6 +45,8 @@ _AROUND = (
 )
 _OUTPUT = rb"(?:[0-9*]{1,9}\.[0-9*]{0,9} |sha256:[0-9a-f]{1,64} [0-9a-z]|extracting sha256:)"
 _EVENT = re.compile(_KEY + rb"(?!" + _OUTPUT + rb")")
+# The same in a bare log, where every line begins behind a line end: `re` looks for two literal bytes first.
+_BARE_EVENT = re.compile(rb"\n" + _KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)")
 _WORDS = (
     b"---",
     b"rror",
@@ -162,6 +164,8 @@ class _Parser:
         self._stopped = 0
         """The line from which on nothing is kept any more."""
         self._last_output = b""
+        self._ends_in_output = False
+        """The last line that was taken as output has a step's number, so nothing before it was the client's end."""
         self._open: _Build | None = None
         """The build whose block is open: the only one that further lines without a headline can belong to."""
         self._at: float | None = None
@@ -192,31 +196,8 @@ class _Parser:
 
         Stops where a second build begins beside the first; returns where, and the number of that line.
         """
-        find, rfind, strip = chunk.find, chunk.rfind, self._prefix.strip
-        bare = self._bare
-        for match in _EVENT.finditer(chunk, position):
-            hit = match.start()
-            if bare:
-                if hit and chunk[hit - 1] != 10:
-                    continue
-                start = hit
-            else:
-                start = rfind(b"\n", 0, hit) + 1
-            if start < position:
-                continue  # a second `#7 ` in a line that was read
-            end = find(b"\n", hit)
-            if end < 0:
-                end = len(chunk)
-            if bare:
-                key, rest = match[1], chunk[match.end() : end]
-            else:
-                stripped = strip(chunk[start:end])
-                event = None if stripped.continues else _LINE.match(stripped.text)
-                if event is None or event[1] is None:
-                    continue
-                if stripped.at is not None:
-                    self._at = stripped.at
-                key, rest = event[1], event[2]
+        events = self._bare_events if self._bare else self._events
+        for start, end, key, rest in events(chunk, position):
             if start > position:
                 line += self._between(chunk, position, start, line, outside)
             self._event(key, rest, line)
@@ -229,11 +210,42 @@ class _Parser:
             line += self._between(chunk, position, end, line, outside)
         return end, line
 
+    @staticmethod
+    def _bare_events(chunk: bytes, position: int) -> Iterator[tuple[int, int, bytes, bytes]]:
+        """Yield begin, end, number and text of the lines that are no output, in a bare log."""
+        if position == 0:
+            for match in _BARE_EVENT.finditer(b"\n" + chunk):
+                yield match.start(), match.end() - 1, match[1], match[2]
+        else:
+            for match in _BARE_EVENT.finditer(chunk, position - 1):
+                yield match.start() + 1, match.end(), match[1], match[2]
+
+    def _events(self, chunk: bytes, position: int) -> Iterator[tuple[int, int, bytes, bytes]]:
+        """Yield begin, end, number and text of the lines that are no output, where a prefix stands before them."""
+        for match in _EVENT.finditer(chunk, position):
+            hit = match.start()
+            start = chunk.rfind(b"\n", 0, hit) + 1
+            if start < position:
+                continue  # a second `#7 ` in a line that was read
+            end = chunk.find(b"\n", hit)
+            if end < 0:
+                end = len(chunk)
+            stripped = self._prefix.strip(chunk[start:end])
+            event = None if stripped.continues else _LINE.match(stripped.text)
+            if event is None or event[1] is None:
+                continue
+            if stripped.at is not None:
+                self._at = stripped.at
+            position = end + 1
+            yield start, end, event[1], event[2]
+
     def _between(self, chunk: bytes, start: int, end: int, line: int, outside: list[tuple[int, int]]) -> int:
         """Read the lines between two events: output of the open block, or the client's words; return their number."""
         lines = chunk.count(b"\n", start, end)
         if self._open is not None:
             self._take_output(chunk, start, end, lines)
+            if self._ends_in_output:
+                return lines  # no last words: the step went on after them
             gap = chunk[start:end] if end - start < _LONG_GAP else chunk[end - _LONG_GAP : end]
             if not any(word in gap for word in _WORD_LITERALS):
                 return lines
@@ -264,6 +276,7 @@ class _Parser:
     def _take_output(self, text: bytes, start: int, end: int, lines: int) -> None:
         """Count the output of the open block, and keep its last line: a DONE may be glued to it."""
         build = self._open
+        self._ends_in_output = False
         if build is None or build.current is None:
             return
         vertex = build.vertices.get(build.current)
@@ -273,7 +286,8 @@ class _Parser:
                 build.note_layers(vertex, text[start:end])
         tail = text[max(start, end - 4096) : end].rstrip(b"\r\n")
         if tail:
-            self._last_output = tail[tail.rfind(b"\n") + 1 :]
+            self._last_output = tail = tail[tail.rfind(b"\n") + 1 :]
+            self._ends_in_output = _BODY.match(tail if self._bare else self._prefix.strip(tail).text) is not None
 
     def _read_lines(self, chunk: bytes, position: int, number: int) -> tuple[int, int]:
         """Read line by line while builds run side by side; return where that ends, and the number of that line."""
