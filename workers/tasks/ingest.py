@@ -1,4 +1,4 @@
-"""Reads what was delivered: the delivery that a hint names, then whatever else is due.
+"""Reads what was delivered: the deliveries that a hint names, then whatever else is due.
 
 A hint may come twice, late or never. The claim in the database decides who works, so that none of these matters.
 """
@@ -22,9 +22,9 @@ MOST_IN_A_ROW = 50
 
 
 @app.task(name="ingest")
-def ingest(delivery_id: str | None = None) -> None:
-    """Read one delivery and then what is due; without an id only the latter."""
-    for count, held in enumerate(_claims(delivery_id), start=1):
+def ingest(*delivery_ids: str) -> None:
+    """Read some deliveries and then what is due; without an id only the latter."""
+    for count, held in enumerate(_claims(delivery_ids), start=1):
         pipeline.work_off(held)
         if count == MOST_IN_A_ROW:
             hand_on()
@@ -39,9 +39,9 @@ def hand_on() -> None:
         logger.warning("queue_unreachable", error=str(error)[:300])
 
 
-def _claims(delivery_id: str | None) -> Iterator[Claim]:
+def _claims(delivery_ids: tuple[str, ...]) -> Iterator[Claim]:
     lease = timedelta(seconds=get_settings().lease_seconds)
-    if delivery_id is not None:
+    for delivery_id in delivery_ids:
         with transaction() as session:
             held = deliveries.claim(session, delivery_id, datetime.now(UTC), lease)
         if held:
