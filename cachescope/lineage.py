@@ -89,6 +89,7 @@ class _Tracer:
         for members in self.members.values():
             for position in members:
                 self.at_index[self.steps[position].index or 0].append(position)
+        self.copied = {source.lower() for step in self.steps for source in sources_of(step.text)}
         for chain in self.members:
             if chain[2]:
                 self.name_of.setdefault(chain, chain[2].lower())
@@ -214,8 +215,12 @@ class _Tracer:
         users = {
             c for c in others if any(stage in map(str.lower, sources_of(self.steps[p].text)) for p in self.members[c])
         }
-        ends = [self.members[c][-1] for c in others if c not in users]
-        # One change is likelier than two: a step that missed stands rather on a stage that missed.
+        # FROM can name a stage only by its name.
+        left = [c for c in others if c not in users and not _UNNAMED_STAGE.fullmatch(self.name_of.get(c, "stage-0"))]
+        # A stage from which files are copied is seldom a base too. Of those that remain one that missed is likelier
+        # than one that hit: one change rather than two.
+        bases = [c for c in left if self.name_of.get(c) not in self.copied] or left
+        ends = [self.members[c][-1] for c in bases]
         missed = [p for p in ends if is_missed(self.steps[p])] if is_missed(self.steps[position]) else []
         ends = missed or ends
         before = [p for p in ends if p < position]

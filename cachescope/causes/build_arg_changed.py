@@ -5,7 +5,7 @@ the text names it and leaves the predefined proxy arguments out of every key; th
 """
 
 from cachescope.causes.base import Verdict, Weight
-from cachescope.dockerfile import PREDEFINED_ARGUMENTS, Instruction
+from cachescope.dockerfile import PREDEFINED_ARGUMENTS, Instruction, variables
 from cachescope.matching import normalize
 from cachescope.pair import Pair
 
@@ -75,7 +75,8 @@ def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None
         if named and pair.dockerfile_is_same:
             evidence = (f"The line is the same, but BuildKit prints another value for {', '.join(named)}.",)
             return Verdict(weight=Weight.CERTAIN, evidence=evidence, expected=False)
-    if instruction.keyword != "RUN" or not pair.has_same_text:
+    is_named = not pair.is_buildkit and bool(set(variables(instruction.text)) & declared)
+    if (instruction.keyword != "RUN" and not is_named) or not pair.has_same_text:
         return None
     if printed := sorted(pair.arguments_printed_below & declared):
         evidence = (f"A line below it is the same, but is printed with another value for {', '.join(printed)}.",)
@@ -98,7 +99,8 @@ def _judge_by_logs(pair: Pair) -> Verdict | None:
         could_be = pair.is_buildkit and not background.dockerfile_size_changed
         if not could_be or pair.stage_total_changed or pair.stage_is_longer:
             return None
-    elif pair.step.instruction != "RUN":
+    elif pair.step.instruction != "RUN" and (pair.is_buildkit or "$" not in pair.step.text):
+        # Other builders print lines as written: a value may hide behind a `$`.
         return None
     return _POSSIBLE
 

@@ -89,6 +89,16 @@ def test_a_step_that_missed_stands_rather_on_a_stage_that_missed() -> None:
     assert parents(step("[a 2/2] RUN a"), step("[b 2/2] RUN b", True), step("[c 1/1] RUN c"))[2] == (0,)
 
 
+def test_a_stage_from_which_files_are_copied_is_seldom_a_base() -> None:
+    steps = (
+        step("[common 2/2] RUN a", True),
+        step("[lib 1/1] RUN b"),
+        step("[app 1/1] RUN c"),
+        step("[stage-3 2/3] COPY --from=lib /x /x"),
+    )
+    assert parents(*steps)[2] == (0,)
+
+
 def test_who_takes_files_from_a_stage_is_not_below_it() -> None:
     steps = (step("[a 2/2] RUN a"), step("[b 2/2] COPY --from=c /x /x"), step("[c 1/1] RUN c"))
     assert parents(*steps)[2] == (0,)

@@ -161,6 +161,15 @@ def test_a_proxy_is_in_the_key_of_the_classic_builder_only() -> None:
     assert "build_arg_changed" not in explain(build(*steps), build(*steps), **given).possible
 
 
+def test_a_value_may_hide_behind_a_dollar_where_lines_are_printed_as_written() -> None:
+    steps = (step("[1/3] FROM x"), step("[2/3] ARG V=1", True), step("[3/3] ENV V=$V"))
+    one = build(*steps, builder="docker")
+    assert "build_arg_changed" in explain(one, one).possible
+    assert "build_arg_changed" in explain(one, one, **dockerfiles("FROM x\nARG V=1\nENV V=$V\n")).possible
+    plain = build(step("[1/2] FROM x"), step("[2/2] ENV V=1"), builder="docker")
+    assert "build_arg_changed" not in explain(plain, plain).possible
+
+
 # -- the Dockerfile ---------------------------------------------------------------------------------------------------
 
 
