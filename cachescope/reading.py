@@ -5,6 +5,7 @@ One log may hold several builds, of several formats, one after another or mixed 
 
 import codecs
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from cachescope.errors import TooLargeError, UnreadableInputError
@@ -133,10 +134,12 @@ class LogReader:
             reading = self._document_reading(self._document_format)
             if reading is not None:
                 return reading
-        if self._sorter is not None and self._held:
-            self._sorter.feed(bytes(self._held))
-            self._held.clear()
         sorter = self._sorter or _sort(bytes(self._head))
+        if self._held:
+            # The lines held back are read by a copy: asking changes nothing of what is read later.
+            shared: dict[int, object] = {id(plugin): plugin for plugin in (*PREFIXES.values(), *FORMATS.values())}
+            sorter = deepcopy(sorter, shared)
+            sorter.feed(bytes(self._held))
         found, warnings = sorter.found()
         if self._lines.cut_lines:
             count = self._lines.cut_lines
