@@ -1,18 +1,22 @@
 """One chain of migrations, run empty → head, gives exactly the tables of the models, on both databases."""
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, text
 
 from store import migrations
-from store.database import make_engine
+from store.database import get_engine, make_engine
 from store.models import Base
+from store.settings import get_settings
 from tests.conftest import DATABASES, _new_database
 
 _SCHEMA = {
@@ -103,6 +107,37 @@ def test_processes_that_start_together_migrate_once(empty):
         thread.join()
     assert errors == []
     assert migrations.is_current(engine)
+
+
+def test_the_command_line_of_alembic_finds_nothing_to_migrate(tmp_path, monkeypatch):
+    """`dev.py migration` goes this way: configured by pyproject.toml, on the database of the settings."""
+    engine = make_engine(f"sqlite:///{tmp_path}/one.db")
+    migrations.upgrade(engine)
+    engine.dispose()
+    monkeypatch.setenv("CACHESCOPE_DATABASE_URL", f"sqlite:///{tmp_path}/one.db")
+    for cached in (get_settings, get_engine):
+        cached.cache_clear()
+    try:
+        command.check(Config(toml_file=Path(__file__).parent.parent / "pyproject.toml", stdout=io.StringIO()))
+    finally:
+        get_engine().dispose()
+        for cached in (get_settings, get_engine):
+            cached.cache_clear()
+
+
+def test_a_migration_that_leaves_dangling_rows_is_rolled_back(tmp_path, monkeypatch):
+    engine = make_engine(f"sqlite:///{tmp_path}/one.db")
+    migrations.upgrade(engine)
+
+    def orphan(config, _revision):
+        config.attributes["connection"].execute(text("INSERT INTO memberships VALUES (1, 1, 'owner')"))
+
+    monkeypatch.setattr("store.migrations.command.upgrade", orphan)
+    with pytest.raises(RuntimeError, match="left a row of memberships"):
+        migrations.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM memberships")).scalar() == 0
+    engine.dispose()
 
 
 def test_foreign_keys_are_on_again_after_a_migration(tmp_path):

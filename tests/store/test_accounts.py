@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from store.database import reading, transaction
-from store.models import SignInLink, Token, User, UserSession
+from store.models import UserSession
 from store.queries import accounts, heartbeats
 from tests.factories import make_team
 
@@ -15,10 +15,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def user(session):
-    found = User(email="ada@example.org", name="Ada")
-    session.add(found)
-    session.flush()
-    return found
+    return accounts.create_user(session, email=" Ada@Example.org", name="Ada", password_hash=None)
 
 
 def make_browser(session, user, token_hash="h1", ends_in=HOUR, seen=NOW):
@@ -29,23 +26,25 @@ def make_browser(session, user, token_hash="h1", ends_in=HOUR, seen=NOW):
 
 
 def make_link(session, purpose="setup", ends_in=HOUR):
-    session.add(SignInLink(token_hash="h1", purpose=purpose, expires_at=NOW + ends_in))
-    session.flush()
+    accounts.save_link(session, token_hash="h1", purpose=purpose, expires_at=NOW + ends_in)
 
 
 def make_token(session, team, token_hash="h1", **values):
-    token = Token(
-        id=token_hash, team_id=team.id, name="CI", scope="upload", token_hash=token_hash, hint="abcd", **values
+    return accounts.save_token(
+        session, team.id, name="CI", scope="upload", token_hash=token_hash, hint="abcd", **values
     )
-    session.add(token)
-    session.flush()
-    return token
 
 
 def test_an_account_is_found_however_its_address_is_written(session, user):
-    assert accounts.count_users(session) == 1
+    assert (accounts.count_users(session), user.email, user.name) == (1, "ada@example.org", "Ada")
     assert accounts.find_user_by_email(session, " Ada@Example.org ") is user
     assert accounts.find_user_by_email(session, "ada@example.com") is None
+
+
+def test_a_team_is_found_by_its_slug(session):
+    team = make_team(session)
+    assert accounts.find_team_by_slug(session, "acme") is team
+    assert accounts.find_team_by_slug(session, "other") is None
 
 
 def test_a_session_ends(session, user):

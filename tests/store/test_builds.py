@@ -109,6 +109,13 @@ def test_a_build_of_another_team_is_not_found(session, repository):
     assert found.repository.name == "acme/api"
 
 
+def test_the_builds_of_a_delivery_stand_in_the_order_of_its_log(session, repository):
+    ids = save_build(session, repository, make_build(), make_build())
+    save_build(session, repository)
+    delivery_id = session.get_one(Build, ids[0]).delivery_id
+    assert [build.id for build in builds.load_builds_of_delivery(session, delivery_id)] == ids
+
+
 def test_the_neighbours_of_a_build_are_of_its_branch(session, repository):
     ids = [save_build(session, repository, at=MORNING + minutes(number))[0] for number in (0, 2, 4)]
     save_build(session, repository, at=MORNING + minutes(1), branch="fix")

@@ -13,7 +13,7 @@ from cachescope.errors import SettingsError
 from store.models import Source, Team
 from store.queries import sources
 from store.settings import StoreSettings
-from store.types import clean, dump_json
+from store.types import clean, dump_json, seal, unseal
 from tests.factories import make_delivery, make_repository, make_team
 
 KEYS = ["a" * 40, "b" * 40]
@@ -104,6 +104,17 @@ def test_an_older_key_still_opens_what_it_closed(session, secret_key):
     secret_key(f"{KEYS[1]},{KEYS[0]}")
     session.expire(source)
     assert "hunter2" in source.secrets
+
+
+def test_sealed_bytes_are_opened_by_any_key_of_the_list_and_by_no_other(secret_key):
+    secret_key(KEYS[0])
+    sealed = seal(b"hunter2")
+    assert b"hunter2" not in sealed
+    secret_key(f"{KEYS[1]},{KEYS[0]}")
+    assert unseal(sealed) == b"hunter2"
+    secret_key(KEYS[1])
+    with pytest.raises(SettingsError, match="Add the former key"):
+        unseal(sealed)
 
 
 def test_a_secret_whose_key_is_gone_says_what_to_do(session, secret_key):
