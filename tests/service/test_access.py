@@ -326,6 +326,15 @@ def test_a_source_of_an_unknown_provider_is_not_made(browser: httpx.Client, owne
     assert "generic" in answer.json()["detail"]
 
 
+def test_a_source_is_offered_only_where_the_events_carry_the_log(
+    browser: httpx.Client, owner: SimpleNamespace
+) -> None:
+    assert source_actions.list_providers() == ["generic"]
+    answer = browser.post(f"/api/v1/teams/{owner.team}/sources", json={"name": "CI", "provider": "github"})
+    assert answer.status_code == 422
+    assert "github" in answer.json()["detail"]
+
+
 def test_a_viewer_reads_and_changes_nothing(session: Session) -> None:
     team = make_team(session)
     viewer = Viewer(name="Bob", roles={team.id: "viewer"})
