@@ -263,7 +263,7 @@ def work(job: tuple[Path, int, int, int, int, float, float, Path | None]) -> Tal
             if chance.random() < 0.25:
                 cut_head(tally, log, chance)
         else:
-            tally.cut_logs += 1
+            tally.cut_logs += cuts > 0
     kinds: list[tuple[float, Callable[[], None]]] = [
         (200, lambda: parse(tally, logs, needles, chance)),
         (20, lambda: collage(tally, logs, needles, chance)),

@@ -154,3 +154,15 @@ def test_reading_twice_as_much_takes_about_twice_as_long(name):
     small, large = (piece * (size // len(piece)) for size in (40_000, 320_000))
     # Eight times as much: 64 times as long were quadratic. Caps make a large log cheaper, never dearer.
     assert seconds_to_read(large) < 24 * max(seconds_to_read(small), 0.002)
+
+
+def test_a_document_that_is_still_coming_in_is_no_broken_one():
+    """Found by the fuzzer: asked in the middle, the reader took a JSON document for lines ever after."""
+    content = (FOLDER / "formats" / "buildkit_record" / "bake_metadata.record").read_bytes().ljust(5000)
+    for broken in (content, content.replace(b"}", b")", 1)):
+        reader = LogReader()
+        reader.feed(broken[:4200])
+        assert reader.reading().builds == ()
+        reader.feed(broken[4200:])
+        reader.finish()
+        assert reader.reading() == read_builds([broken])
