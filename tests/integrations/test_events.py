@@ -354,3 +354,33 @@ def test_a_repository_is_named_by_its_address(value: object, name: str | None) -
 )
 def test_only_plain_web_addresses_are_shown(value: object, shown: bool) -> None:
     assert (_bodies.url(value) is not None) == shown
+
+
+def changed(case: str, *path: str, **values: Any) -> dict[str, Any]:
+    event = load(case)
+    inner = event
+    for step in path:
+        inner = inner[step]
+    inner |= values
+    return event
+
+
+@pytest.mark.parametrize(
+    ("provider", "event"),
+    [
+        ("github", changed("github/workflow_run_completed_success_org", "workflow_run", conclusion="skipped")),
+        ("github", changed("github/package_published_docker", action="updated")),
+        ("azure", changed("azure/build_complete", "resource", status="inProgress")),
+        ("buildkite", {"event": "job.started", "job": {}}),
+        ("forgejo", changed("forgejo/action_run_failure", "run", status="skipped")),
+        ("forgejo", changed("forgejo/action_run_failure", "run", status="running")),
+        ("jenkins", changed("jenkins/finalized", "build", status="NOT_BUILT")),
+    ],
+)
+def test_what_did_not_run_to_its_end_is_ignored(provider: str, event: dict[str, Any]) -> None:
+    assert isinstance(read_event(provider, event), Ignored)
+
+
+def test_a_run_of_gitea_is_read_like_one_of_github() -> None:
+    run = run_of("gitea", load("github/workflow_run_completed_success_org"))
+    assert (run.kind, run.parameters["ci"]) == ("run", "gitea")
