@@ -85,7 +85,8 @@ def test_what_ci_knew_of_the_commits_decides_the_causes(filled: list[DemoBuild])
         causes = dict(session.execute(select(Break.cause, func.count()).group_by(Break.cause)).all())
     assert causes["files_changed"] > 3
     assert causes["first_build"] >= 2
-    assert causes.get("unknown", 0) <= 1
+    # A base image that got new content under its old name is one that no log tells of.
+    assert causes.get("unknown", 0) < causes["files_changed"] / 4
 
 
 def test_filling_twice_changes_nothing(filled: list[DemoBuild]) -> None:
