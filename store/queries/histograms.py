@@ -37,20 +37,17 @@ def count_bins(numbers: Iterable[int]) -> dict[str, int]:
 
 
 def merge(histograms: Iterable[Mapping[str, int]]) -> dict[int, int]:
-    """Add histograms up, with numbers as keys, in ascending order."""
+    """Add histograms up, with numbers as keys."""
     merged: dict[str, int] = {}
     known = merged.get
     for histogram in histograms:
         for number, count in histogram.items():
             merged[number] = known(number, 0) + count
-    return dict(sorted((int(number), count) for number, count in merged.items()))
+    return {int(number): count for number, count in merged.items()}
 
 
 def bin_quantile(histogram: Mapping[int, int], share: float) -> float | None:
-    """The bin, between two by a straight line, below which this share of the values lies; None of nothing.
-
-    The keys of the histogram are in ascending order.
-    """
+    """The bin, between two by a straight line, below which this share of the values lies; None of nothing."""
     total = sum(histogram.values())
     if not total:
         return None
@@ -77,8 +74,8 @@ def is_countable(value: float | None) -> bool:
 
 
 def _bin_at(histogram: Mapping[int, int], rank: int) -> int:
-    for number, count in histogram.items():
-        rank -= count
+    for number in sorted(histogram):
+        rank -= histogram[number]
         if rank < 0:
             return number
     raise AssertionError("the rank lies past the last value")

@@ -42,3 +42,7 @@ def test_a_bin_stands_for_the_value_it_was_made_from():
     assert histograms.rate_of_bin(histograms.rate_bin(0.625)) == 0.625
     assert histograms.duration_of_bin(histograms.duration_bin(41.2)) == pytest.approx(41.2, rel=0.011)
     assert histograms.duration_of_bin(histograms.duration_bin(0.0)) == pytest.approx(0.01, rel=0.011)
+
+
+def test_a_quantile_does_not_depend_on_the_order_of_the_bins():
+    assert histograms.bin_quantile({900: 1, 100: 1, 500: 1}, 0.5) == 500
