@@ -51,7 +51,7 @@ DIALECTS = {
     "postgresql": {
         "moment": "to_timestamp({0})",
         "day": "(to_timestamp({0}) AT TIME ZONE 'UTC')::date",
-        "counts": "coalesce(jsonb_object_agg({0}::text, {1}), '{{}}')",
+        "counts": "coalesce(json_object_agg({0}::text, {1}), '{{}}')",
         "no": "false",
         "yes": "true",
         "is_hit": "s.cached",

@@ -15,6 +15,8 @@ def render_plain_type(kind: str, item: object, autogen_context: AutogenContext) 
     """Write the database's own type: a migration must not change its meaning when our types do."""
     if kind == "type" and isinstance(item, TypeDecorator):
         return f"sa.{item.impl!r}"
+    if kind == "type" and isinstance(item, JSON) and not item._variant_mapping:  # noqa: SLF001 - no other way to tell
+        return "sa.JSON()"
     if kind == "type" and isinstance(item, JSON):
         autogen_context.imports.add("from sqlalchemy.dialects import postgresql")
         return 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")'

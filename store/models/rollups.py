@@ -7,10 +7,13 @@ of two images is one build in the first and one in each of the two rows of the s
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import JSON, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.models.base import Base, CreatedAt
+
+Histogram = JSON(none_as_null=True)
+"""Plain JSON in PostgreSQL too: it is only ever read whole, and JSONB would be written out as text each time."""
 
 
 class DailyFigures:
@@ -36,10 +39,10 @@ class DailyFigures:
     overhead_seconds: Mapped[float] = mapped_column(default=0.0)
     duration_sum: Mapped[float] = mapped_column(default=0.0)
     duration_count: Mapped[int] = mapped_column(default=0)
-    hit_rates: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    hit_rates: Mapped[dict[str, Any]] = mapped_column(Histogram, default=dict)
     """Histogram of the hit rates of builds: thousandths → number of builds."""
-    durations: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Histogram of durations in steps of two percent; `store.queries.rollups.duration_of_bin` gives the seconds."""
+    durations: Mapped[dict[str, Any]] = mapped_column(Histogram, default=dict)
+    """Histogram of durations in steps of two percent; `store.queries.histograms.duration_of_bin` gives the seconds."""
     last_build_id: Mapped[int | None]
 
 

@@ -139,8 +139,8 @@ def upgrade() -> None:
         sa.Column("overhead_seconds", sa.Float(precision=53), nullable=False),
         sa.Column("duration_sum", sa.Float(precision=53), nullable=False),
         sa.Column("duration_count", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("hit_rates", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
-        sa.Column("durations", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("hit_rates", sa.JSON(), nullable=False),
+        sa.Column("durations", sa.JSON(), nullable=False),
         sa.Column("last_build_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.ForeignKeyConstraint(
             ["repository_id"],
@@ -294,8 +294,8 @@ def upgrade() -> None:
         sa.Column("overhead_seconds", sa.Float(precision=53), nullable=False),
         sa.Column("duration_sum", sa.Float(precision=53), nullable=False),
         sa.Column("duration_count", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("hit_rates", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
-        sa.Column("durations", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
+        sa.Column("hit_rates", sa.JSON(), nullable=False),
+        sa.Column("durations", sa.JSON(), nullable=False),
         sa.Column("last_build_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.ForeignKeyConstraint(
             ["image_id"], ["images.id"], name=op.f("fk_daily_images_image_id_images"), ondelete="CASCADE"
