@@ -235,14 +235,14 @@ document.addEventListener("click", (event) => {
 // ---- keys ------------------------------------------------------------------------------------------------------
 
 const help = document.getElementById("keys");
-let afterG = 0;
+let afterG = -Infinity;
 
 addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input,select,textarea,[contenteditable]");
   if (event.key === "Escape" && typing) typing.blur();
   if (typing || event.metaKey || event.ctrlKey || event.altKey) return;
   if (event.timeStamp - afterG < 1200) {
-    afterG = 0;
+    afterG = -Infinity;
     const link = document.querySelector(`a[data-key="${CSS.escape(event.key)}"]`);
     if (link) { event.preventDefault(); link.click(); }
     return;

@@ -326,9 +326,7 @@ def test_a_source_of_an_unknown_provider_is_not_made(browser: httpx.Client, owne
     assert "generic" in answer.json()["detail"]
 
 
-def test_a_source_is_offered_only_where_the_events_carry_the_log(
-    browser: httpx.Client, owner: SimpleNamespace
-) -> None:
+def test_a_source_is_offered_only_where_the_events_carry_the_log(browser: httpx.Client, owner: SimpleNamespace) -> None:
     assert source_actions.list_providers() == ["generic"]
     answer = browser.post(f"/api/v1/teams/{owner.team}/sources", json={"name": "CI", "provider": "github"})
     assert answer.status_code == 422
