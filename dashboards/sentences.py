@@ -5,19 +5,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from cachescope.causes.base import CAUSE_WORDS
 from dashboards import theme
 
-CAUSES = {
-    "instruction_changed": "the instruction changed",
-    "files_changed": "files it reads changed",
-    "build_arg_changed": "a build argument changed",
-    "base_image_changed": "the base image changed",
-    "cache_not_imported": "the cache was not imported",
-    "cache_lost": "nothing changed, the entry was gone",
-    "no_cache_requested": "the cache was switched off",
-    "first_build": "it was built for the first time",
-    "unknown": "the log does not tell why",
-}
+CAUSES = CAUSE_WORDS
 
 
 def cause(name: str | None) -> str:

@@ -14,6 +14,19 @@ from cachescope.pair import Pair
 UNKNOWN = "unknown"
 """The cause where the evidence leaves more than one."""
 
+CAUSE_WORDS = {
+    "instruction_changed": "the instruction changed",
+    "files_changed": "files it reads changed",
+    "build_arg_changed": "a build argument changed",
+    "base_image_changed": "the base image changed",
+    "cache_not_imported": "the cache was not imported",
+    "cache_lost": "nothing changed, the entry was gone",
+    "no_cache_requested": "the cache was switched off",
+    "first_build": "it was built for the first time",
+    "unknown": "the log does not tell why",
+}
+"""Each cause as the end of a sentence."""
+
 
 class Confidence(StrEnum):
     """How surely the evidence names a cause."""
