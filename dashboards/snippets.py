@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+ENCODE = """enc() { printf %s "$1" | od -An -v -tx1 | tr -dc 0-9a-f | sed 's/../%&/g'; }"""
+"""Writes a word so that it can stand in an address: `#`, `&`, `%` and blanks are common in names of branches."""
+
 BUILD = "docker buildx build --progress=plain . 2>&1 | tee build.log"
+
+_PLAIN = frozenset({"commit", "attempt", "ci", "pull_request"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,12 @@ def choices(url: str, token: str | None) -> list[Choice]:
 
 
 def curl(url: str, parameters: dict[str, str], credential: str = "$CACHESCOPE_TOKEN") -> str:
-    """The command that sends `build.log`; parameters are shell words and stay as they are."""
-    pairs = "&".join(f"{name}={value}" for name, value in parameters.items())
+    """The commands that send `build.log`; parameters are shell words, encoded for the address by the shell."""
+    pairs = "&".join(
+        f"{name}={value}" if name in _PLAIN else f'{name}=$(enc "{value}")' for name, value in parameters.items()
+    )
     return (
+        f"{ENCODE}\n"
         f'curl -sS --max-time 120 -H "Authorization: Bearer {credential}" \\\n'
         f'  --data-binary @build.log "{url}/api/v1/uploads?{pairs}"'
     )
@@ -87,8 +95,7 @@ def _github(url: str) -> list[Snippet]:
             "branch": "${GITHUB_HEAD_REF:-$GITHUB_REF_NAME}",
             "job": "$GITHUB_JOB",
             "attempt": "$GITHUB_RUN_ATTEMPT",
-            # "GitHub Actions 2": a blank cannot stand in an address, a plus is read as one.
-            "runner": "${RUNNER_NAME// /+}",
+            "runner": "$RUNNER_NAME",
             "ci": "github-actions",
             "run_url": "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID",
         },
@@ -130,7 +137,7 @@ def _jenkins(url: str) -> list[Snippet]:
             "branch": "${CHANGE_BRANCH:-${BRANCH_NAME:-$GIT_BRANCH}}",
             "pull_request": "$CHANGE_ID",
             "job": "$BUILD_NUMBER",
-            "runner": "$(echo $NODE_NAME | tr ' ' +)",
+            "runner": "$NODE_NAME",
             "ci": "jenkins",
             "run_url": "$BUILD_URL",
         },
@@ -193,7 +200,7 @@ def _azure(url: str) -> list[Snippet]:
             "branch": "$BUILD_SOURCEBRANCHNAME",
             "job": "$SYSTEM_JOBNAME",
             "attempt": "$SYSTEM_JOBATTEMPT",
-            "runner": "${AGENT_NAME// /+}",
+            "runner": "$AGENT_NAME",
             "ci": "azure",
             "run_url": "$SYSTEM_COLLECTIONURI$SYSTEM_TEAMPROJECTID/_build/results?buildId=$BUILD_BUILDID",
         },

@@ -19,12 +19,13 @@ from service.metrics import Metrics
 from service.settings import ServiceSettings
 from store.database import get_engine, reading, transaction
 from store.logs import LogStore, open_logs
-from store.models.accounts import Team, Token
+from store.models.accounts import Team, Token, UserSession
 from store.models.repositories import Repository
 from store.queries import accounts
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM_HEADER = "x-form-token"
+_REMEMBER = "cachescope_remember_use"
 
 BEARER_SCHEME = HTTPBearer(
     auto_error=False, description="A token of a team or repository; its scope is upload or read."
@@ -71,6 +72,10 @@ def get_session(request: Request) -> Iterator[Session]:
     opened = reading if request.method in SAFE_METHODS else transaction
     with opened(engine_of(request)) as session:
         yield session
+    # Only now: while a request holds one connection it must not wait for a second one, or ten of them wait for ever.
+    if (remember := session.info.pop(_REMEMBER, None)) is not None:
+        with transaction(engine_of(request)) as writing:
+            remember(writing)
 
 
 # Without the scope the commit would come after the answer, and a failed commit would still say 200.
@@ -102,34 +107,32 @@ def find_bearer(session: Session, token: str) -> Token:
     return found
 
 
-def touch(engine: Engine, token: Token) -> None:
-    """Remember the last use of a token, to the hour."""
+def remember_use(session: Session, found: Token | UserSession) -> None:
+    """Note the last use of a token, to the hour, or of a browser's session, once the request has been answered."""
     now = datetime.now(UTC)
-    if token.last_used_at is None or now - token.last_used_at > timedelta(hours=1):
-        with transaction(engine) as session:
-            accounts.touch_token(session, token.id, now)
+    if isinstance(found, UserSession):
+        if is_touch_due(found):
+            session.info[_REMEMBER] = lambda writing: accounts.touch_session(writing, found.id, now)
+    elif found.last_used_at is None or now - found.last_used_at > timedelta(hours=1):
+        session.info[_REMEMBER] = lambda writing: accounts.touch_token(writing, found.id, now)
 
 
 def find_viewer(request: Request, session: SessionDep) -> Viewer | None:
     """Say who is asking; None for a visitor. A request that changes something must come from one of our pages."""
-    engine = engine_of(request)
     if (bearer := bearer_of(request)) is not None:
         token = find_bearer(session, bearer)
         if token.scope != "read":
             raise ForbiddenError("This is an upload token: it sends logs and reads nothing else. Use a read token.")
         if request.method not in SAFE_METHODS:
             raise ForbiddenError("A read token changes nothing. Sign in to do this.")
-        if request.method in SAFE_METHODS:
-            touch(engine, token)
+        remember_use(session, token)
         return Viewer(name=token.name, roles={token.team_id: "viewer"}, repository_id=token.repository_id)
     cookie = request.cookies.get(SESSION_COOKIE)
     found = accounts.find_session(session, hash_token(cookie), datetime.now(UTC)) if cookie else None
     if found is None:
         return None
     browser, user = found
-    if is_touch_due(browser) and request.method in SAFE_METHODS:
-        with transaction(engine) as writing:
-            accounts.touch_session(writing, browser.id, datetime.now(UTC))
+    remember_use(session, browser)
     if request.url.path.startswith("/api/") and request.method not in SAFE_METHODS:
         check_form(request, request.headers.get(FORM_HEADER))
     roles = {team.id: role for team, role in accounts.load_memberships(session, user.id)}

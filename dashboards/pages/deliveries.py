@@ -16,7 +16,6 @@ from store.queries import builds as build_rows
 router = APIRouter(include_in_schema=False)
 
 PAGE = 50
-MOST = 200
 STATES = {
     "new": states.State("canceled", "waiting", help="It waits for a worker."),
     "working": states.State("running", "being read", help="A worker reads it."),
@@ -28,11 +27,15 @@ STATES = {
 
 @router.get("/teams/{slug}/deliveries", response_class=HTMLResponse)
 def list_deliveries(
-    page: PageDep, team: TeamDep, state: str = Query("", max_length=20), limit: int = Query(PAGE, ge=1, le=MOST)
+    page: PageDep, team: TeamDep, state: str = Query("", max_length=20), before: str = Query("", max_length=40)
 ) -> Response:
-    """List the latest deliveries of a team."""
+    """List the deliveries of a team, newest first."""
     chosen = state if state in STATES else None
-    found = deliveries.list_deliveries(page.session, page.viewer, team, state=chosen, limit=limit)
+    # An address that names a delivery of nobody's, or of another team, shows the newest.
+    last = page.session.get(Delivery, before) if before else None
+    last = last if last is not None and last.team_id == team.id else None
+    more = deliveries.list_deliveries(page.session, page.viewer, team, state=chosen, before=last, limit=PAGE + 1)
+    found = more[:PAGE]
     path = page.request.url.path
     choices = [("All", path, chosen is None)]
     choices += [
@@ -44,12 +47,13 @@ def list_deliveries(
         team,
         crumbs=[("Deliveries", None)],
         section="deliveries",
-        json_url=f"/api/v1/teams/{team.slug}/deliveries{query({'state': chosen, 'limit': limit})}",
-        sentence=_list_sentence(found, chosen),
+        json_url=f"/api/v1/teams/{team.slug}/deliveries{query({'state': chosen})}",
+        sentence=_list_sentence(found, chosen, is_latest=last is None),
         states=choices,
         deliveries=[_row(page, delivery) for delivery in found],
         nothing=f"No delivery is {STATES[chosen].word}." if chosen else "Nothing has been sent yet.",
-        more_url=path + query({"state": chosen, "limit": MOST}) if len(found) == limit < MOST else None,
+        newest_url=path + query({"state": chosen}) if last is not None else None,
+        older_url=path + query({"state": chosen, "before": found[-1].id}) if len(more) > PAGE else None,
     )
 
 
@@ -97,16 +101,17 @@ def retry(form: FormDep, page: PageDep, delivery_id: str) -> Response:
     return RedirectResponse(f"/deliveries/{delivery_id}", 303)
 
 
-def _list_sentence(found: Any, chosen: str | None) -> str:
+def _list_sentence(found: Any, chosen: str | None, *, is_latest: bool) -> str:
     if not found:
         return "Nothing to see here."
+    which = "The latest" if is_latest else "Older:"
     failed = sum(delivery.state == "failed" for delivery in found)
     waiting = sum(delivery.state in {"new", "working"} for delivery in found)
     many = theme.plural(len(found), "delivery", "deliveries")
     if chosen:
-        return f"The latest {many} in the state “{STATES[chosen].word}”."
+        return f"{which} {many} in the state “{STATES[chosen].word}”."
     rest = "all of them have been read" if not failed and not waiting else f"{failed} failed, {waiting} not read yet"
-    return f"The latest {many}: {rest}."
+    return f"{which} {many}: {rest}."
 
 
 def _row(page: Page, delivery: Delivery) -> dict[str, Any]:

@@ -27,9 +27,11 @@ LEAD = 3
 def log(
     page: PageDep,
     build_id: int,
+    *,
     line: int = Query(1, ge=1, le=1 << 31),
     q: str = Query("", max_length=200),
     wrap: int = Query(1, ge=0, le=1),
+    form: str = Query("", alias="as", max_length=8),
 ) -> Response:
     """Show a part of the log, or the lines that match."""
     build = find_build(page, build_id)
@@ -40,30 +42,37 @@ def log(
         )
     steps = [(step, text) for step, text in build_rows.load_steps(page.session, build.id) if step.line]
     wanted = q.strip()
-    kept = {"wrap": None if wrap else 0}
+    is_structured = build.format == "buildkit-rawjson"
+    is_decoded = is_structured and form != "json"
+    decode = logs.RawJson() if is_decoded else logs.plain
+    kept = {"wrap": None if wrap else 0, "as": "json" if is_structured and not is_decoded else None}
     if wanted:
-        found, has_more = logs.search(_read(page, stored), wanted, after=line - 1)
+        found, has_more = logs.search(_read(page, stored), wanted, after=line - 1, decode=decode)
         pages = [("Next matches", query({"q": wanted, "line": found[-1].number + 1, **kept}))] if has_more else []
         sentence = _matches(wanted, found, has_more=has_more)
     else:
         first = max(1, line - LEAD) if line > 1 else 1
-        found, has_more = logs.page(_read(page, stored), first)
+        found, has_more = logs.page(_read(page, stored), first, decode=decode)
         pages = _pages(first, has_more=has_more, kept=kept)
         sentence = f"Log of build {build.id}, " + (
             f"lines {count(found[0].number)} to {count(found[-1].number)} of {size(stored.unpacked_bytes)}."
             if found
             else f"which ends before line {count(first)}."
         )
-    return _show(page, build, found, wanted=wanted, sentence=sentence, pages=pages, steps=steps, wraps=bool(wrap))
+    if is_decoded:
+        sentence += " Decoded from BuildKit's JSON; numbers are those of its lines."
+    return _show(page, build, found, wanted=wanted, sentence=sentence, pages=pages, steps=steps, kept=kept)
 
 
 def _show(
-    page: Page, build: Build, found: list[logs.Line], *, wanted: str, sentence: str, pages: Any, steps: Any, wraps: bool
+    page: Page, build: Build, found: list[logs.Line], *, wanted: str, sentence: str, pages: Any, steps: Any, kept: Any
 ) -> Response:
     team = page.team_of(build.repository)
     repository_url = f"/teams/{team.slug}/repositories/{build.repository_id}"
     beginnings = {step.line for step, _ in steps}
     path = f"/builds/{build.id}/log"
+    here = {"q": wanted, "line": found[0].number if found else None, **kept}
+    is_structured, is_json = build.format == "buildkit-rawjson", kept["as"] == "json"
     return page.show(
         "log.html",
         team,
@@ -73,17 +82,21 @@ def _show(
         repository=build.repository,
         sentence=sentence,
         q=wanted,
-        wraps=wraps,
-        wrap_url=path + query({"q": wanted, "line": found[0].number if found else None, "wrap": 0 if wraps else None}),
+        kept=kept,
+        wraps=kept["wrap"] is None,
+        wrap_url=path + query(here | {"wrap": 0 if kept["wrap"] is None else None}),
+        form_url=path + query(here | {"as": None if is_json else "json"}) if is_structured else None,
+        is_json=is_json,
         raw_url=f"/api/v1/builds/{build.id}/log",
         pages=[(text, path + address) for text, address in pages],
         lines=[
             {
                 "number": line.number,
+                "is_first": line.is_first,
                 "parts": logs.mark(line.text, wanted),
-                "is_step": line.number in beginnings,
+                "is_step": line.number in beginnings and line.is_first,
                 # A match leads to its place in the log, a line to itself: the address to send to somebody.
-                "url": f"{path}{query({'line': line.number, 'wrap': None if wraps else 0})}#L{line.number}",
+                "url": f"{path}{query({'line': line.number, **kept})}#L{line.number}",
             }
             for line in found
         ],

@@ -68,7 +68,8 @@ def setup_form(request: Request, token: str, session: SessionDep) -> Response:
         raise CredentialsRefusedError(
             "This link has been used or is too old. Make a new one with `cachescope admin owner-link`."
         )
-    return _setup(request, {"name": "", "email": "", "team": ""}, "")
+    waiting = accounts.waiting_team(session)
+    return _setup(request, {"name": "", "email": "", "team": waiting.name if waiting else ""}, "")
 
 
 @router.post("/setup/{token}")

@@ -50,7 +50,7 @@ def is_setup_link_valid(session: Session, token: str) -> bool:
 
 
 def set_up_owner(session: Session, token: str, form: OwnerForm) -> tuple[User, Team]:
-    """Use the one-time link: make the account, and its team unless a team of that name waits without an owner.
+    """Use the one-time link: make the account and its team, or take over the only team that waits for an owner.
 
     Raises InvalidValueError for a field that cannot be taken (the link stays good, as nothing is committed) and
     CredentialsRefusedError for a link that is unknown, used or too old.
@@ -67,11 +67,27 @@ def set_up_owner(session: Session, token: str, form: OwnerForm) -> tuple[User, T
             "This link has been used or is too old. Make a new one with `cachescope admin owner-link`."
         )
     user = accounts.create_user(session, email=email, name=name, password_hash=password_hash)
-    team = create_team(session, team_name)
+    team = _adopt_team(session, team_name) or create_team(session, team_name)
     teams.add_member(session, team.id, user.id, "owner")
     if demo := teams.find_demo(session):
         teams.add_member(session, demo.id, user.id, "viewer")
     return user, team
+
+
+def waiting_team(session: Session) -> Team | None:
+    """The only team that nobody owns yet; None where there is none or where there are several.
+
+    Logs that were sent before anybody had an account lie in it.
+    """
+    found = teams.list_teams_without_members(session)
+    return found[0] if len(found) == 1 else None
+
+
+def _adopt_team(session: Session, name: str) -> Team | None:
+    """Give the team that waits for an owner the name that its owner chose; its address stays."""
+    if (team := waiting_team(session)) is not None:
+        team.name = name
+    return team
 
 
 def create_team(session: Session, name: str) -> Team:

@@ -15,13 +15,24 @@ from workers.hints import sender
 
 
 def list_deliveries(
-    session: Session, viewer: Viewer, team: Team, *, state: str | None = None, limit: int = 50
+    session: Session,
+    viewer: Viewer,
+    team: Team,
+    *,
+    state: str | None = None,
+    before: Delivery | None = None,
+    limit: int = 50,
 ) -> Sequence[Delivery]:
-    """The latest deliveries of a team, newest first."""
+    """A page of a team's deliveries, newest first: the latest ones, or those older than `before`."""
     if team.id not in viewer.roles:
         raise NotFoundError("There is no such team here, or you do not belong to it.")
     return deliveries.load_latest(
-        session, team.id, repository_id=viewer.repository_id, state=state, limit=min(limit, 200)
+        session,
+        team.id,
+        repository_id=viewer.repository_id,
+        state=state,
+        before=(before.received_at, before.id) if before is not None else None,
+        limit=min(limit, 200),
     )
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Insert, and_, func, or_, select, update
+from sqlalchemy import Insert, and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -216,12 +216,21 @@ def load_waiting_seconds(session: Session, since: datetime, limit: int) -> list[
 
 
 def load_latest(
-    session: Session, team_id: int, *, repository_id: int | None = None, state: str | None = None, limit: int = 50
+    session: Session,
+    team_id: int,
+    *,
+    repository_id: int | None = None,
+    state: str | None = None,
+    before: tuple[datetime, str] | None = None,
+    limit: int = 50,
 ) -> Sequence[Delivery]:
-    """The latest deliveries of a team, newest first."""
+    """A page of a team's deliveries, newest first; `before` is (received_at, id) of the last one of the page above."""
     statement = select(Delivery).where(Delivery.team_id == team_id)
     if repository_id is not None:
         statement = statement.where(Delivery.repository_id == repository_id)
     if state is not None:
         statement = statement.where(Delivery.state == state)
+    if before is not None:
+        key = (Delivery.received_at, Delivery.id)
+        statement = statement.where(tuple_(*key) < tuple_(*before, types=[column.type for column in key]))
     return session.scalars(statement.order_by(Delivery.received_at.desc(), Delivery.id.desc()).limit(limit)).all()

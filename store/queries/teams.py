@@ -27,6 +27,12 @@ def list_teams(session: Session, team_ids: Sequence[int]) -> Sequence[Team]:
     return session.scalars(select(Team).where(Team.id.in_(team_ids)).order_by(Team.name, Team.id)).all()
 
 
+def list_teams_without_members(session: Session) -> Sequence[Team]:
+    """The teams that nobody belongs to, the demo's apart."""
+    belongs = select(Membership.user_id).where(Membership.team_id == Team.id)
+    return session.scalars(select(Team).where(~Team.is_demo, ~belongs.exists()).order_by(Team.id)).all()
+
+
 def add_member(session: Session, team_id: int, user_id: int, role: str) -> None:
     """Let a person into a team, or change their role."""
     member = session.get(Membership, (team_id, user_id))

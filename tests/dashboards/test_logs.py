@@ -82,3 +82,46 @@ def test_matches_are_told_apart_from_the_rest_of_a_line() -> None:
     ]
     assert logs.mark("a.b", ".") == [("a", False), (".", True), ("b", False)]
     assert logs.mark("plain", "") == [("plain", False)]
+
+
+RAW_JSON = [
+    b'{"vertexes":[{"digest":"sha256:a","name":"[1/2] FROM node"},{"digest":"sha256:b","name":"[2/2] RUN npm ci"}]}',
+    b'{"vertexes":[{"digest":"sha256:a","name":"[1/2] FROM node","cached":true,"completed":"2026-11-23T10:00:00Z"}]}',
+    b'{"statuses":[{"id":"extracting","vertex":"sha256:b","current":1}]}',
+    b'{"logs":[{"vertex":"sha256:b","stream":1,"data":"YWRkZWQgMiBwYWNrYWdlcwpkb25lCg=="}]}',
+    b'{"vertexes":[{"digest":"sha256:b","name":"[2/2] RUN npm ci","error":"exit code 1"}]}',
+    b"ERROR: failed to solve",
+]
+READABLE = [
+    (1, "#1 [1/2] FROM node"),
+    (1, "#2 [2/2] RUN npm ci"),
+    (2, "#1 CACHED"),
+    (4, "#2 added 2 packages"),
+    (4, "#2 done"),
+    (5, "#2 ERROR: exit code 1"),
+    (6, "ERROR: failed to solve"),
+]
+
+
+def test_a_structured_log_reads_as_the_builder_would_have_printed_it() -> None:
+    found, has_more = logs.page([b"\n".join(RAW_JSON)], 1, decode=logs.RawJson())
+    assert [(line.number, line.text) for line in found] == READABLE
+    assert not has_more
+    assert [line.number for line in found if line.is_first] == [1, 2, 4, 5, 6]
+
+
+def test_a_later_part_of_a_structured_log_knows_the_numbers_of_the_steps() -> None:
+    found, _ = logs.page([b"\n".join(RAW_JSON)], 4, 2, decode=logs.RawJson())
+    assert [(line.number, line.text) for line in found] == [line for line in READABLE if 4 <= line[0] <= 5]
+
+
+def test_a_structured_log_is_searched_in_what_it_says() -> None:
+    found, _ = logs.search([b"\n".join(RAW_JSON)], "PACKAGES", decode=logs.RawJson())
+    assert [(line.number, line.text) for line in found] == [(4, "#2 added 2 packages")]
+
+
+@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from(RAW_JSON)), max_size=10))
+def test_any_line_reads_as_something(lines: list[bytes]) -> None:
+    decode = logs.RawJson()
+    for line in [*lines, b'{"vertexes":[{}, 1], "logs":[{"data":"%%%"}, {"data": 7}], "warnings":[{"short":"eA"}]}']:
+        assert all(isinstance(text, str) for text in decode(line))

@@ -105,6 +105,17 @@ def test_the_one_time_link_makes_the_owner_once(visitor: httpx.Client) -> None:
     assert site.get("/").headers["location"] == "/teams/acme"
 
 
+def test_the_first_owner_finds_what_was_sent_before(visitor: httpx.Client) -> None:
+    with transaction() as session:
+        path = accounts.create_setup_link(session)
+        save_history(session, make_team(session, "my-team"))
+    site = Site(visitor, 0)
+    assert 'value="My-team"' in site.text(path)
+    made = site.post(path, name="Ada", email="ada@example.org", team="Acme", password="correct horse battery")
+    assert made.headers["location"] == "/teams/my-team"
+    assert "acme/api" in site.text("/teams/my-team", branches="all")
+
+
 @pytest.mark.parametrize(
     "address", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:1", "/a\nb"]
 )
@@ -298,6 +309,17 @@ def test_a_warm_build_says_that_everything_came_from_cache(site: Site, fill: Fil
     assert "baseline" in page
 
 
+def test_a_structured_log_is_shown_as_text_and_as_it_came(site: Site, fill: Fill) -> None:
+    content = (FORMATS / "buildkit_rawjson" / "failed_with_words.log").read_bytes()
+    fill(lambda session, team: save_log(session, team, content))
+    page = site.text("/builds/1/log")
+    assert "Decoded from BuildKit" in page
+    assert "&#34;vertexes&#34;" not in page
+    raw = site.text("/builds/1/log", **{"as": "json"})
+    assert "&#34;vertexes&#34;" in raw
+    assert "As text" in raw
+
+
 @pytest.mark.parametrize("kind", ["buildkit_plain", "buildkit_rawjson", "buildkit_tty", "classic", "buildah", "kaniko"])
 def test_every_real_log_becomes_a_page(site: Site, fill: Fill, kind: str) -> None:
     saved: list[int] = []
@@ -453,6 +475,27 @@ def test_deliveries_are_listed_with_their_state_and_reason(site: Site, fill: Fil
         assert ('data-wait="' in shown) == (state in {"new", "working"})
         answer = site.get(f"/deliveries/d-{state}/state").json()
         assert ("url" in answer) == (state not in {"new", "working"})
+
+
+def test_deliveries_are_paged_by_key(site: Site, fill: Fill) -> None:
+    def save(session: Any, team: Team) -> None:
+        repository = make_repository(session, "acme/api", team)
+        for number in range(120):
+            make_delivery(session, repository, id=f"d-{number:03}", state="done", received_at=noon())
+        make_delivery(session, make_repository(session, "theirs", make_team(session, "other")), id="theirs")
+
+    fill(save)
+    seen: list[str] = []
+    page = site.text("/teams/acme/deliveries")
+    while True:
+        seen += re.findall(r'<th scope="row" class="nowrap"><a href="/deliveries/(d-\d+)"', page)
+        older = re.search(r'href="([^"]+)" data-in-place>Older deliveries', page)
+        if older is None:
+            break
+        page = site.text(older[1].replace("&amp;", "&"))
+        assert "Newest" in page
+    assert seen == [f"d-{number:03}" for number in reversed(range(120))]
+    assert "d-119" in site.text("/teams/acme/deliveries", before="theirs")
 
 
 def test_a_failed_delivery_can_be_tried_again(site: Site, fill: Fill) -> None:

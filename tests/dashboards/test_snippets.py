@@ -71,7 +71,7 @@ ENVIRONMENTS = {
         "SYSTEM_TEAMPROJECTID": "3b1f",
         "BUILD_BUILDID": "7",
     },
-    "other": {"COMMIT": COMMIT, "BRANCH": "main", "HOSTNAME": "box"},
+    "other": {"COMMIT": COMMIT, "BRANCH": "fix/#12 a&b=50% ✓/main", "HOSTNAME": "box"},
 }
 
 
@@ -93,7 +93,7 @@ def test_the_line_to_paste_sends_a_log(site: Site, tmp_path: Path, name: str) ->
         found for found in choices(shown_url(str(site.client.base_url).rstrip("/")), None) if found.name == name
     )
     text = "\n".join(step.text for step in choice.steps)
-    command = re.search(r'curl -sS .*?@build\.log "[^\n]+"', text, re.DOTALL)
+    command = re.search(r'enc\(\).*?curl -sS .*?@build\.log "[^\n]+"', text, re.DOTALL)
     assert command is not None
     environment = {"PATH": "/usr/bin:/bin", "CACHESCOPE_TOKEN": token, **ENVIRONMENTS[name]}
     ran = subprocess.run([bash, "-c", command[0]], cwd=folder, env=environment, capture_output=True, check=True)
@@ -103,5 +103,7 @@ def test_the_line_to_paste_sends_a_log(site: Site, tmp_path: Path, name: str) ->
     if name != "terminal":
         assert sent.parameters["commit"] == COMMIT
         assert sent.parameters["branch"].endswith("main")
+    if name == "other":
+        assert sent.parameters["branch"] == "fix/#12 a&b=50% ✓/main"
     assert sent.parameters["repository"] in {"acme/api", "api", "my-project"}
     assert " " in sent.parameters.get("runner", "") or name not in {"github", "azure", "jenkins"}

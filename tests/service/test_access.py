@@ -78,6 +78,21 @@ def test_the_owner_finds_the_team_that_waits_without_one(session: Session) -> No
     assert actions.set_up_owner(session, link_token(session), form)[1].id == waiting.id
 
 
+def test_the_owner_takes_over_the_only_team_without_one_under_another_name(session: Session) -> None:
+    waiting = actions.create_team(session, "My team")
+    assert actions.waiting_team(session) == waiting
+    team = actions.set_up_owner(session, link_token(session), FORM)[1]
+    assert (team.id, team.name, team.slug) == (waiting.id, FORM.team, "my-team")
+    assert actions.waiting_team(session) is None
+
+
+def test_of_several_teams_without_an_owner_none_is_taken_over_by_another_name(session: Session) -> None:
+    waiting = {actions.create_team(session, name).id for name in ("One", "Two")}
+    make_team(session, "demo").is_demo = True
+    assert actions.waiting_team(session) is None
+    assert actions.set_up_owner(session, link_token(session), FORM)[1].id not in waiting
+
+
 def test_a_team_with_an_owner_is_nobody_elses(session: Session) -> None:
     first = actions.set_up_owner(session, link_token(session), FORM)[1]
     form = OwnerForm(name="Bob", email="bob@example.org", password=PASSWORD, team=FORM.team)
