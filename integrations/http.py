@@ -447,7 +447,10 @@ def _origin(url: str) -> tuple[str, str, int]:
 
 
 def _next(url: str, location: str) -> str:
-    target = urljoin(url, location.strip())
+    try:
+        target = urljoin(url, location.strip())
+    except ValueError as error:
+        raise ForbiddenAddressError(f"{_shown(url)} redirects to something that is no address: {error}.") from error
     if _origin(url)[0] == "https" and _origin(target)[0] != "https":
         raise ForbiddenAddressError(f"{_shown(url)} redirects to an address without TLS, {_shown(target)}.")
     return target

@@ -189,7 +189,7 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
         return _comparison(found, base, head) | ({"files": []} if number > 1 else {})
 
     @app.get("/repos/{owner}/{name}/contents/{path:path}")
-    def contents(
+    def contents(  # noqa: PLR0917 - the parts of an address
         owner: str, name: str, path: str, ref: str, authorization: Authorization = "", accept: Accept = ""
     ) -> Any:
         found = find(forge, owner, name, authorization)

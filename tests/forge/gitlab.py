@@ -71,7 +71,7 @@ def job_event(repository: Repository, run: CIRun, job: Job) -> dict[str, Any]:
 def add_routes(app: FastAPI, forge: Forge) -> None:
     """Add what GitLab answers."""
 
-    @app.get("/api/v4/projects/{project}/jobs/{job_id}")
+    @app.get("/api/v4/projects/{project:path}/jobs/{job_id}")
     def one_job(project: str, job_id: int, token: Token = "") -> Any:
         if wrong := refused(forge, token):
             return wrong
@@ -79,7 +79,7 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
         rows = [(run, job) for run in found.runs for job in run.jobs if job.id == job_id] if found else []
         return as_job(*rows[0]) if rows else not_found("Job")
 
-    @app.get("/api/v4/projects/{project}/jobs/{job_id}/trace")
+    @app.get("/api/v4/projects/{project:path}/jobs/{job_id}/trace")
     def trace(project: str, job_id: int, token: Token = "") -> Any:
         if wrong := refused(forge, token):
             return wrong
@@ -95,14 +95,14 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
             return Response(status_code=302, headers={"location": forge.redirect_to})
         return Response(job.log, media_type="text/plain")
 
-    @app.get("/api/v4/projects/{project}/pipelines/{pipeline_id}/jobs")
+    @app.get("/api/v4/projects/{project:path}/pipelines/{pipeline_id}/jobs")
     def pipeline_jobs(project: str, pipeline_id: int, token: Token = "") -> Any:
         if wrong := refused(forge, token):
             return wrong
         found = find(forge, project)
         return [as_job(run, job) for run in found.runs if run.id == pipeline_id for job in run.jobs] if found else []
 
-    @app.get("/api/v4/projects/{project}/merge_requests")
+    @app.get("/api/v4/projects/{project:path}/merge_requests")
     def merge_requests(project: str, source_branch: str = "", token: Token = "") -> Any:
         if wrong := refused(forge, token):
             return wrong
@@ -113,7 +113,7 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
             if run.pull_request and found is not None and run.branch == source_branch
         ]
 
-    @app.get("/api/v4/projects/{project}/repository/compare")
+    @app.get("/api/v4/projects/{project:path}/repository/compare")
     def compare(
         project: str,
         before: Commit,
@@ -141,7 +141,7 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
         ]
         return {"commits": [], "diffs": rows[: found.most_files], "compare_timeout": len(rows) > found.most_files}
 
-    @app.get("/api/v4/projects/{project}/repository/files/{path:path}/raw")
+    @app.get("/api/v4/projects/{project:path}/repository/files/{path:path}/raw")
     def raw_file(project: str, path: str, ref: str, token: Token = "") -> Any:
         if wrong := refused(forge, token):
             return wrong
