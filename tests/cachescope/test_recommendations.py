@@ -33,6 +33,8 @@ def read_history(case: Path, dockerfile: str | None = None) -> History:
     """A history from a folder; `history.json` holds what no log tells: files, changes, times."""
     known = json.loads((case / "history.json").read_text())
     builds = [read_build(path) for path in sorted(case.glob("*.log"))]
+    if times := known.get("times"):
+        builds = [replace(build, started_at=at) for build, at in zip(builds, times, strict=True)]
     changes = known.get("changes") or [None] * len(builds)
     ignore = case / "dockerignore"
     return History(
