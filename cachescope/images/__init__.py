@@ -1,0 +1,1 @@
+"""What an image weighs: manifests, configurations and histories read into layers, and what differs between versions."""
