@@ -187,8 +187,7 @@ class _Parser:
             if len(self._active) < 2:
                 position, line = self._scan(chunk, position, line, outside)
             else:
-                outside.append((position, len(chunk)))
-                position, line = self._read_lines(chunk, position, line)
+                position, line = self._read_lines(chunk, position, line, outside)
         return outside
 
     def _scan(self, chunk: bytes, position: int, line: int, outside: list[tuple[int, int]]) -> tuple[int, int]:
@@ -289,7 +288,7 @@ class _Parser:
             self._last_output = tail = tail[tail.rfind(b"\n") + 1 :]
             self._ends_in_output = _BODY.match(tail if self._bare else self._prefix.strip(tail).text) is not None
 
-    def _read_lines(self, chunk: bytes, position: int, number: int) -> tuple[int, int]:
+    def _read_lines(self, chunk: bytes, position: int, number: int, outside: list[tuple[int, int]]) -> tuple[int, int]:
         """Read line by line while builds run side by side; return where that ends, and the number of that line."""
         while position < len(chunk):
             end = chunk.find(b"\n", position)
@@ -298,21 +297,26 @@ class _Parser:
             if line.at is not None:
                 self._at = line.at
             match = None if line.continues else _LINE.match(line.text)
-            if match is None:
-                self._count_line(line.text)
-            elif match[1] is not None:
+            if match is not None and match[1] is not None:
                 self._event(match[1], match[2], number)
-            else:
-                self._around(match[3], number)
+            elif match is not None or not self._count_line(line.text):
+                if match is not None:
+                    self._around(match[3], number)
+                after = min(end + 1, len(chunk))
+                if outside and outside[-1][1] == position:
+                    outside[-1] = (outside[-1][0], after)
+                else:
+                    outside.append((position, after))
             position, number = end + 1, number + 1
             if len(self._active) < 2:
                 break
         return position, number
 
-    def _count_line(self, text: bytes) -> None:
+    def _count_line(self, text: bytes) -> bool:
+        """Count a line of a step's output; tell whether it is one."""
         body = _BODY.match(text)
         if body is None:
-            return
+            return False
         build = self._open
         if len(self._active) > 1:
             build = self._owner(body[1], text[body.end() :]) or build
@@ -324,6 +328,7 @@ class _Parser:
                 vertex.output_lines += 1
                 build.note_layers(vertex, text)
             self._last_output = text[-4096:].rstrip(b"\r\n") if len(text) > 4096 else text.rstrip(b"\r\n")
+        return True
 
     # -- events -------------------------------------------------------------------------------------------------------
 

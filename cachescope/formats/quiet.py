@@ -13,6 +13,7 @@ counts at the beginning of a log or below the command that asks for it.
 """
 
 import re
+from collections.abc import Iterator
 
 from cachescope.formats._neighbours import visible
 from cachescope.formats.base import FoundBuild, LogParser
@@ -20,7 +21,11 @@ from cachescope.model import Build, BuiltImage, Outcome
 from cachescope.prefixes.base import LinePrefix
 
 _ID = re.compile(rb"(?:sha256:)?[0-9a-f]{64}")
-_ID_AT_END = re.compile(rb"[0-9a-f]{64}[ \r]{0,8}(?:\n|\Z)")
+# The end of a line that ends with an id. Looking back from each line end is three times as fast as looking for digits.
+_BEHIND_ID = re.compile(
+    rb"\n(?:(?<=[0-9a-f]{64}\n)|(?<=[ \r]\n)(?:%s))"
+    % b"|".join(rb"(?<=[0-9a-f]{64}[ \r]{%d}\n)" % blanks for blanks in range(1, 9))
+)
 _FAILED = re.compile(
     rb"(?:ERROR: |error: )?(?:failed to (?:build|solve)(?:: | with frontend )|unable to prepare context: |"
     rb"failed to read dockerfile: |resolve : lstat |failed to fetch metadata: )"
@@ -52,7 +57,7 @@ class _QuietParser:
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
         """Look for ids and errors, and for the commands above them."""
-        marks = [match.start() for match in _ID_AT_END.finditer(chunk)]
+        marks = list(_ids(chunk))
         for word in _WORDS:
             at = chunk.find(word)
             while at >= 0:
@@ -118,7 +123,7 @@ class _Quiet:
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return 0.3 where a line is nothing but an image id, or the error of a build: every other format is surer."""
-        marks = [match.start() for match in _ID_AT_END.finditer(head)]
+        marks = list(_ids(head))
         marks.extend(at for word in _WORDS if (at := head.find(word)) >= 0)
         for at in marks[:1000]:
             start = head.rfind(b"\n", 0, at) + 1
@@ -131,6 +136,14 @@ class _Quiet:
     def parser(self, prefix: LinePrefix) -> LogParser:
         """Open a parser."""
         return _QuietParser(prefix)
+
+
+def _ids(text: bytes) -> Iterator[int]:
+    """Yield a place in each line that ends with an id."""
+    for match in _BEHIND_ID.finditer(text):
+        yield match.start()
+    if not text.endswith(b"\n") and _ID.match(text.rstrip(b" \r")[-64:]):
+        yield len(text) - 1
 
 
 FORMAT = _Quiet()
