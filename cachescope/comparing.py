@@ -101,7 +101,9 @@ def find_breaks(build: Build, baseline: Build | None = None, evidence: Evidence 
     for position in below[:MAX_BREAKS]:
         pair = Pair(background, position)
         if (verdict := _masked_cause(pair)) is not None:
-            masked.append(_break(pair, _cascade(position, children, build.steps), *verdict))
+            found = _break(pair, _cascade(position, children, build.steps), *verdict)
+            if not _repeats(found, breaks, lineage):
+                masked.append(found)
     return Comparison(
         build=build,
         baseline=baseline,
@@ -183,6 +185,15 @@ def _masked_cause(pair: Pair) -> tuple[str, Confidence, Verdict] | None:
         verdict = CAUSES["files_changed"].explain(pair)
         return ("files_changed", Confidence.CERTAIN, verdict) if verdict is not None else None
     return None
+
+
+def _repeats(masked: Break, breaks: Sequence[Break], lineage: Lineage) -> bool:
+    """Tell whether a wider COPY only reads again what a break of its own stage broke at."""
+    chain = lineage.chains[masked.position]
+    return bool(masked.files) and any(
+        masked.position in b.cascade and lineage.chains[b.position] == chain and {*masked.files} <= {*b.files}
+        for b in breaks
+    )
 
 
 _CONFIDENCE = {Weight.CERTAIN: Confidence.CERTAIN, Weight.LIKELY: Confidence.LIKELY}

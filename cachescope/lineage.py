@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from cachescope.model import Build, Step, StepKind
 
@@ -89,7 +90,13 @@ class _Tracer:
         for members in self.members.values():
             for position in members:
                 self.at_index[self.steps[position].index or 0].append(position)
-        self.copied = {source.lower() for step in self.steps for source in sources_of(step.text)}
+        self.copied_by: dict[Chain, set[str]] = defaultdict(set)
+        for position, step in enumerate(self.steps):
+            if (place := self.chain_of[position]) is not None:
+                self.copied_by[place].update(source.lower() for source in sources_of(step.text))
+        self.copied = set().union(*self.copied_by.values())
+        self.indexes_of: dict[Chain, set[int]] = {}
+        self.common: dict[tuple[Chain, Chain], float] = {}
         for chain in self.members:
             if chain[2]:
                 self.name_of.setdefault(chain, chain[2].lower())
@@ -185,14 +192,10 @@ class _Tracer:
         Two stages that each print a step of their own up to that depth share none there. Of a FROM all candidates are
         given: it never misses, and only the Dockerfile tells which image it is.
         """
-        own = {self.steps[p].index for p in self.members[chain]}
         candidates = []
         for position in self.at_index[index]:
             other = self.chain_of[position]
-            if other is None or other == chain:
-                continue
-            theirs = {self.steps[p].index for p in self.members[other] if (self.steps[p].index or 0) <= index}
-            if not own & theirs:
+            if other is not None and other != chain and self._first_common_index(chain, other) > index:
                 candidates.append(position)
         candidates = [p for p in candidates if self.steps[p].platform == chain[1]] or candidates
         candidates = [p for p in candidates if self.steps[p].stage == chain[2] and chain[2]] or candidates
@@ -205,6 +208,18 @@ class _Tracer:
         candidates = [p for p in candidates if self.steps[p].target == chain[0]] or candidates
         return candidates if index == 1 else candidates[:1]
 
+    def _first_common_index(self, chain: Chain, other: Chain) -> float:
+        """The lowest number of which both chains print a step of their own."""
+        if (chain, other) not in self.common:
+            shared = self.indexes(chain) & self.indexes(other)
+            self.common[chain, other] = self.common[other, chain] = min(shared, default=inf)
+        return self.common[chain, other]
+
+    def indexes(self, chain: Chain) -> set[int]:
+        if chain not in self.indexes_of:
+            self.indexes_of[chain] = {self.steps[p].index or 0 for p in self.members[chain]}
+        return self.indexes_of[chain]
+
     def _base_stage(self, chain: Chain, position: int) -> list[int]:
         """BuildKit prints no FROM for `FROM <stage>`: the first step of such a stage has index 1."""
         stage = self.name_of.get(chain, "")
@@ -212,17 +227,17 @@ class _Tracer:
             return self._end_of_stage(base, chain)
         others = [c for c in self.members if c != chain and c[:2] == chain[:2] and c[2] != chain[2]]
         # Whoever takes files from this stage cannot lie below it.
-        users = {
-            c for c in others if any(stage in map(str.lower, sources_of(self.steps[p].text)) for p in self.members[c])
-        }
+        users = {c for c in others if stage in self.copied_by.get(c, ())}
         # FROM can name a stage only by its name.
         left = [c for c in others if c not in users and not _UNNAMED_STAGE.fullmatch(self.name_of.get(c, "stage-0"))]
         # A stage from which files are copied is seldom a base too. Of those that remain one that missed is likelier
         # than one that hit: one change rather than two.
         bases = [c for c in left if self.name_of.get(c) not in self.copied] or left
         ends = [self.members[c][-1] for c in bases]
-        missed = [p for p in ends if is_missed(self.steps[p])] if is_missed(self.steps[position]) else []
-        ends = missed or ends
+        if is_missed(self.steps[position]):
+            # A step runs when what it stands on is there: a stage that is announced later is not below it.
+            ends = [p for p in ends if p < position]
+            ends = [p for p in ends if is_missed(self.steps[p])] or ends
         before = [p for p in ends if p < position]
         return [max(before)] if before else sorted(ends)[:1]
 

@@ -99,6 +99,35 @@ def test_a_stage_from_which_files_are_copied_is_seldom_a_base() -> None:
     assert parents(*steps)[2] == (0,)
 
 
+def test_two_stages_on_a_base_without_steps_are_two_breaks() -> None:
+    # BuildKit prints FROM of the base alone: neither of the two stands on the other.
+    steps = (step("[base 1/1] FROM x", True), step("[a 1/2] RUN a"), step("[b 1/2] RUN b"), step("[a 2/2] RUN c"))
+    assert parents(*steps) == [(), (0,), (0,), (1,)]
+    assert [b.position for b in find_breaks(build(*steps)).breaks] == [1, 2]
+
+
+def test_two_stages_of_which_the_log_prints_no_base_are_two_chains() -> None:
+    steps = (step("[a 1/1] RUN a"), step("[b 1/1] RUN b"))
+    found = find_breaks(build(*steps))
+    assert found.breaks
+    assert {p for b in found.breaks for p in (b.position, *b.cascade)} == {0, 1}
+
+
+def test_hostile_numbers_cost_no_more_than_time_in_proportion() -> None:
+    def seconds(count: int, names: list[str]) -> float:
+        steps = [step(names[n % len(names)].format(n=n)) for n in range(count)]
+        started = time.process_time()
+        trace_lineage(build(*steps))
+        return time.process_time() - started
+
+    for names in (
+        ["[1/1] RUN x{n}"],
+        ["[a {n}/9] RUN x{n}", "[b {n}/9] RUN x"],
+        ["[a 1/9] RUN x{n}", "[b 1/9] COPY --from=a{n} x"],
+    ):
+        assert seconds(16_000, names) < 10 * max(0.02, seconds(4_000, names)), names
+
+
 def test_who_takes_files_from_a_stage_is_not_below_it() -> None:
     steps = (step("[a 2/2] RUN a"), step("[b 2/2] COPY --from=c /x /x"), step("[c 1/1] RUN c"))
     assert parents(*steps)[2] == (0,)
