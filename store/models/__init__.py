@@ -4,22 +4,27 @@ from store.models.accounts import Membership, SignInLink, Team, Token, User, Use
 from store.models.base import Base
 from store.models.builds import Break, Build, BuildImage, Step
 from store.models.deliveries import Delivery, StoredLog
+from store.models.evidence import BuildEvidence, EvidenceText
 from store.models.heartbeats import Heartbeat
+from store.models.recommendations import AdviceTurn, StoredRecommendation
 from store.models.repositories import Image, Instruction, Repository, StepText, Wording
 from store.models.rollups import DailyBuilds, DailyImages, DailyInstructions, DirtyDay
 from store.models.runs import Run
 from store.models.sources import Source
 
 __all__ = [
+    "AdviceTurn",
     "Base",
     "Break",
     "Build",
+    "BuildEvidence",
     "BuildImage",
     "DailyBuilds",
     "DailyImages",
     "DailyInstructions",
     "Delivery",
     "DirtyDay",
+    "EvidenceText",
     "Heartbeat",
     "Image",
     "Instruction",
@@ -31,6 +36,7 @@ __all__ = [
     "Step",
     "StepText",
     "StoredLog",
+    "StoredRecommendation",
     "Team",
     "Token",
     "User",
