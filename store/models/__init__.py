@@ -5,6 +5,7 @@ from store.models.base import Base
 from store.models.builds import Break, Build, BuildImage, Step
 from store.models.deliveries import Delivery, StoredLog
 from store.models.evidence import BuildEvidence, EvidenceText
+from store.models.feedback import FeedbackPolicy, FeedbackPost, FeedbackTask
 from store.models.heartbeats import Heartbeat
 from store.models.recommendations import AdviceTurn, StoredRecommendation
 from store.models.repositories import Image, Instruction, Repository, StepText, Wording
@@ -25,6 +26,9 @@ __all__ = [
     "Delivery",
     "DirtyDay",
     "EvidenceText",
+    "FeedbackPolicy",
+    "FeedbackPost",
+    "FeedbackTask",
     "Heartbeat",
     "Image",
     "Instruction",
