@@ -11,7 +11,7 @@ from typing import Any
 from cachescope.errors import UnreadableInputError
 from integrations.ci import _bodies as read
 from integrations.ci._signatures import delivery_in, verify_configured
-from integrations.ci.base import CIRun, HookRequest, Ignored
+from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
 _OUTCOMES = {
     "succeeded": "succeeded",
@@ -27,6 +27,7 @@ class Azure:
 
     schemes = ("header",)
     carries_log = False
+    reader: Reader | None = None
     event_headers: frozenset[str] = frozenset()
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

@@ -1,11 +1,14 @@
 """What a CI provider must be able to do: say whether a webhook is genuine, and read the run that it tells of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
 from cachescope.errors import CredentialsRefusedError
+from cachescope.evidence import ChangedFile
+from integrations.ci._api import Api
+from integrations.http import HttpClient, Reach
 
 TOLERANCE_SECONDS = 300
 """How far the time stamp of a signed request may lie from our clock, either way."""
@@ -57,6 +60,20 @@ class CIRun:
     """The ids from which the address of the log is built: whole numbers, or texts of a checked form; no addresses."""
     images: tuple[PushedImage, ...] = ()
 
+    @property
+    def subject(self) -> str | None:
+        """What tells that two events mean the same execution: its ids and the attempt; None for pushes and logs."""
+        if self.kind == "image" or self.log is not None:
+            return None
+        reference = self.log_reference
+        named = next((name for name in ("job_id", "run_id", "build_id") if name in reference), None)
+        # A job's id is its own at each attempt; a run's comes back.
+        ids = [named] if named else [name for name in sorted(reference) if name != "installation_id"]
+        if not ids:
+            return None
+        attempt = f" {self.parameters.get('attempt') or 1}" if named == "run_id" else ""
+        return f"{self.kind} " + " ".join(f"{name}={reference[name]}" for name in ids) + attempt
+
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
@@ -65,13 +82,58 @@ class Ignored:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How the API of one source is reached, as its owner set it up."""
+
+    base_url: str = ""
+    """The server; empty means the vendor's own."""
+    credentials: Mapping[str, str] = field(default_factory=dict)
+    """By field: `token`; `user` and `token`; or `app_id` and `private_key` of a GitHub App."""
+    reach: Reach = field(default_factory=Reach)
+
+
+class Reader(Protocol):
+    """The reading side of a CI system's API: addresses are built here, from checked ids and the source's own server.
+
+    Everything raises the errors of `integrations.ci._api` and of `integrations.http`.
+    """
+
+    cloud_url: str
+    """The vendor's own server; empty where everybody runs their own."""
+    credential_fields: Sequence[str]
+    """What reading wants to know, besides the address."""
+    needs_credentials: bool
+    """Whether nothing can be read without."""
+
+    def connect(self, client: HttpClient, access: Access, run: CIRun | None = None) -> Api:
+        """Open the API with the credentials of a source; those of a GitHub App differ with the run."""
+
+    def describe(self, api: Api, run: CIRun) -> Mapping[str, object]:
+        """Ask for what the event did not say, by the names of its parameters: the pull request, its base branch."""
+
+    def read_log(self, api: Api, run: CIRun, cap_bytes: int, tries: int) -> Iterator[bytes]:
+        """Read the log of a job or of all jobs of a run; `tries` counts from 0 how often it was not there yet."""
+
+    def fetch_changes(self, api: Api, run: CIRun, before: str, after: str) -> tuple[ChangedFile, ...] | None:
+        """What differs between two commits; None where that cannot be told in full."""
+
+    def fetch_file(self, api: Api, run: CIRun, path: str, commit: str) -> str | None:
+        """A small text file of a commit; None where there is none."""
+
+    def list_finished(self, api: Api, repositories: Sequence[str], since: datetime) -> Iterator[CIRun]:
+        """The executions that ended after a time, newest first; nothing where the vendor sends events again itself."""
+
+
 class Provider(Protocol):
     """One CI system. What it says is hostile until `verify` has returned, and untrusted afterwards."""
 
     schemes: Sequence[str]
     """How this system can prove who it is; the first is taken unless a source says otherwise."""
     carries_log: bool
-    """Whether its events hold the log. Until logs can be fetched, a source is made only for those that do."""
+    """Whether its events hold the log."""
+    reader: Reader | None
+    """How its logs are fetched; None where events hold them, or where there are none, as with registries."""
     event_headers: frozenset[str]
     """The headers that `read_event` looks at, in lower case: they are kept with the body."""
 

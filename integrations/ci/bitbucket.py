@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from integrations.ci import _bodies as read
 from integrations.ci._signatures import delivery_of, verify_digest
-from integrations.ci.base import CIRun, HookRequest, Ignored
+from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
 _OUTCOMES = {"SUCCESSFUL": "succeeded", "FAILED": "failed", "STOPPED": "canceled"}
 _PIPELINE = re.compile(
@@ -24,6 +24,7 @@ class Bitbucket:
 
     schemes = ("signature",)
     carries_log = False
+    reader: Reader | None = None
     event_headers = frozenset({"x-event-key", "x-request-uuid", "x-attempt-number"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from integrations.ci import _bodies as read
+from integrations.ci._buildbot_api import BuildbotReader
 from integrations.ci._signatures import body_digest, verify_configured
-from integrations.ci.base import CIRun, HookRequest, Ignored
+from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
 _OUTCOMES = {0: "succeeded", 1: "succeeded", 2: "failed", 4: "failed", 6: "canceled"}  # 1 is with warnings
 
@@ -20,6 +21,7 @@ class Buildbot:
 
     schemes = ("header",)
     carries_log = False
+    reader: Reader | None = BuildbotReader()
     event_headers: frozenset[str] = frozenset()
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:
@@ -29,18 +31,22 @@ class Buildbot:
 
     def read_event(self, request: HookRequest, cap_bytes: int) -> CIRun | Ignored:
         """Read a finished build; see `Provider.read_event`."""
-        event = read.load_event(request)
-        build_id = read.identity(event.get("buildid"))
-        if build_id is None:
-            return read.ignored("no buildid", "only what Buildbot says of single builds has a log.")
-        results = read.number(event.get("results"), 0, 100)
-        if event.get("complete") is not True:
-            return read.ignored("build started", "it has not finished yet; another event follows.")
-        if results == 3:
-            return read.ignored("build skipped", "it did not run, so it has no log.")
-        if results == 5:
-            return read.ignored("build to be retried", "Buildbot runs it again; that build has an event of its own.")
-        return _read_build(event, build_id, None if results is None else _OUTCOMES.get(results))
+        return read_finished(read.load_event(request))
+
+
+def read_finished(event: dict[str, Any]) -> CIRun | Ignored:
+    """Read a build as webhooks and the API tell of it."""
+    build_id = read.identity(event.get("buildid"))
+    if build_id is None:
+        return read.ignored("no buildid", "only what Buildbot says of single builds has a log.")
+    results = read.number(event.get("results"), 0, 100)
+    if event.get("complete") is not True:
+        return read.ignored("build started", "it has not finished yet; another event follows.")
+    if results == 3:
+        return read.ignored("build skipped", "it did not run, so it has no log.")
+    if results == 5:
+        return read.ignored("build to be retried", "Buildbot runs it again; that build has an event of its own.")
+    return _read_build(event, build_id, None if results is None else _OUTCOMES.get(results))
 
 
 def _read_build(event: dict[str, Any], build_id: int, outcome: str | None) -> CIRun:

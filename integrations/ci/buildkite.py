@@ -20,7 +20,7 @@ from integrations.ci._signatures import (
     refuse_stale,
     verify_token,
 )
-from integrations.ci.base import CIRun, HookRequest, Ignored, SignatureRefusedError
+from integrations.ci.base import CIRun, HookRequest, Ignored, Reader, SignatureRefusedError
 
 _OUTCOMES = {
     "passed": "succeeded",
@@ -40,6 +40,7 @@ class Buildkite:
 
     schemes = ("signature", "token")
     carries_log = False
+    reader: Reader | None = None
     event_headers = frozenset({"x-buildkite-event"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

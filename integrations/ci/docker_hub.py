@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from integrations.ci import _bodies as read
 from integrations.ci._signatures import body_digest, verify_configured
-from integrations.ci.base import CIRun, HookRequest, Ignored, PushedImage
+from integrations.ci.base import CIRun, HookRequest, Ignored, PushedImage, Reader
 
 
 class DockerHub:
@@ -18,6 +18,7 @@ class DockerHub:
 
     schemes = ("header",)
     carries_log = False
+    reader: Reader | None = None
     event_headers: frozenset[str] = frozenset()
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

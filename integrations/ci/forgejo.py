@@ -14,8 +14,9 @@ import orjson
 from cachescope.errors import UnreadableInputError
 from integrations.ci import _bodies as read
 from integrations.ci._actions import NEVER_RAN, NOT_YET, OUTCOMES
+from integrations.ci._actions_api import ActionsReader
 from integrations.ci._signatures import delivery_of, verify_digest
-from integrations.ci.base import CIRun, HookRequest, Ignored
+from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
 _ACTIONS = {"success": "success", "recover": "success", "failure": "failure", "cancelled": "cancelled"}
 _UNFINISHED = frozenset({"running", "waiting", "blocked", "unknown"})
@@ -26,6 +27,7 @@ class Forgejo:
 
     schemes = ("signature",)
     carries_log = False
+    reader: Reader | None = ActionsReader()
     event_headers = frozenset({"x-forgejo-event", "x-forgejo-delivery"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

@@ -14,7 +14,7 @@ import orjson
 
 from cachescope.errors import TooLargeError, UnreadableInputError
 from integrations.ci._signatures import verify_standard
-from integrations.ci.base import CIRun, HookRequest, Ignored
+from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
 RATIO_CAP = 200
 """A log may be this many times larger than its compressed form; no real log comes near it."""
@@ -27,6 +27,7 @@ class Generic:
 
     schemes = ("standard-webhooks",)
     carries_log = True
+    reader: Reader | None = None
     event_headers: frozenset[str] = frozenset()
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from integrations.ci import _bodies as read
 from integrations.ci._actions import read_job, read_run
+from integrations.ci._actions_api import ActionsReader
 from integrations.ci._signatures import delivery_of, verify_digest
-from integrations.ci.base import CIRun, HookRequest, Ignored
+from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
 
 class Gitea:
@@ -17,6 +18,7 @@ class Gitea:
 
     schemes = ("signature",)
     carries_log = False
+    reader: Reader | None = ActionsReader()
     event_headers = frozenset({"x-gitea-event", "x-gitea-delivery"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

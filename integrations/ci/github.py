@@ -11,8 +11,9 @@ from typing import Any
 
 from integrations.ci import _bodies as read
 from integrations.ci._actions import read_job, read_run
+from integrations.ci._actions_api import GitHubReader
 from integrations.ci._signatures import delivery_of, verify_digest
-from integrations.ci.base import CIRun, HookRequest, Ignored, PushedImage
+from integrations.ci.base import CIRun, HookRequest, Ignored, PushedImage, Reader
 
 _KINDS = (
     "workflow_job",
@@ -38,6 +39,7 @@ class GitHub:
 
     schemes = ("signature",)
     carries_log = False
+    reader: Reader | None = GitHubReader()
     event_headers = frozenset({"x-github-event", "x-github-delivery"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

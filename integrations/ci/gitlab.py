@@ -11,8 +11,9 @@ from typing import Any
 
 from cachescope.errors import UnknownNameError, UnreadableInputError
 from integrations.ci import _bodies as read
+from integrations.ci._gitlab_api import GitLabReader
 from integrations.ci._signatures import delivery_of, verify_standard, verify_token
-from integrations.ci.base import CIRun, HookRequest, Ignored
+from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
 _OUTCOMES = {"success": "succeeded", "failed": "failed", "canceled": "canceled"}
 
@@ -22,6 +23,7 @@ class GitLab:
 
     schemes = ("signing-token", "token")
     carries_log = False
+    reader: Reader | None = GitLabReader()
     event_headers = frozenset({"x-gitlab-event", "x-gitlab-event-uuid", "idempotency-key"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from cachescope.errors import UnreadableInputError
 from integrations.ci import _bodies as read
 from integrations.ci._signatures import delivery_in, verify_configured
-from integrations.ci.base import CIRun, HookRequest, Ignored, PushedImage
+from integrations.ci.base import CIRun, HookRequest, Ignored, PushedImage, Reader
 
 _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.",
@@ -26,6 +26,7 @@ class Registry:
 
     schemes = ("header",)
     carries_log = False
+    reader: Reader | None = None
     event_headers: frozenset[str] = frozenset()
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:
