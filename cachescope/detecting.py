@@ -7,6 +7,7 @@ same builds in the same order give the same alerts.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from cachescope.expectations import JudgedBuild, Memory, ObservedBuild, ObservedStep, Plan, plan_of, trim
@@ -206,7 +207,7 @@ def observed_build(document: dict[str, Any], default_branch: str = "main") -> Ob
     return ObservedBuild(
         id=str(document["id"]),
         repository=str(document["repo"]),
-        at=float(document["time"]),
+        at=_finite(document["time"]),
         branch=branch,
         is_default_branch=branch == default_branch,
         commit=document.get("commit"),
@@ -228,3 +229,10 @@ def observed_build(document: dict[str, Any], default_branch: str = "main") -> Ob
             for step in steps
         ),
     )
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError(f"{number} is not a time")
+    return number

@@ -13,6 +13,8 @@ from typing import Any
 KNOWN_KEYS = 4_000
 KNOWN_RUNNER_KEYS = 12_000
 SHARED_BELIEF_DECAY = 0.98
+A_MONTH = 30 * 86_400.0
+"""No step takes longer: a figure beyond it is an error of whoever wrote it."""
 PER_RUNNER_BELOW = 0.6
 """A belief in a shared cache below this means that each runner keeps a cache of its own."""
 
@@ -254,7 +256,7 @@ class Memory:
             in_repository = self.known.get(prefix)
             on_runner = self.known_on_runner.get(f"{runner}|{prefix}")
             expected = in_repository == self.epoch if not per_runner else on_runner == runner_epoch
-            layer = Layer(step, prefix, seen.cached, seen.seconds or 0.0, expected)
+            layer = Layer(step, prefix, seen.cached, min(max(seen.seconds or 0.0, 0.0), A_MONTH), expected)
             layers.append(layer)
             if layer.hit:
                 roots.append(None)

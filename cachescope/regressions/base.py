@@ -29,6 +29,7 @@ class Stream:
     observations: int = 0
     """Observations of the excursion."""
     events_on_main: int = 0
+    observations_on_main: int = 0
     since: dict[str, Any] | None = None
     """The build of the excursion's first event: the change point."""
     main_run: dict[str, Any] | None = None
@@ -55,6 +56,7 @@ class Stream:
         gain = math.log(worse / normal) if event else math.log((1 - worse) / (1 - normal))
         self.score = max(0.0, self.score + gain)
         self.observations += 1
+        self.observations_on_main += build.is_default_branch
         if event:
             self.events += 1
             self.events_on_main += build.is_default_branch
@@ -98,7 +100,8 @@ class Stream:
     def reset(self) -> None:
         """Forget the excursion without learning from it."""
         self.score = 0.0
-        self.events = self.observations = self.events_on_main = self.main_goods = self.bad_main_run = 0
+        self.events = self.observations = self.events_on_main = self.observations_on_main = 0
+        self.main_goods = self.bad_main_run = 0
         self.since = self.main_run = None
         self.recovery = 0.0
 
@@ -108,7 +111,7 @@ class Stream:
         if self.seen > FORGET_AFTER:
             self.bad *= FORGET_AFTER / self.seen
             self.seen = FORGET_AFTER
-        self.events = self.observations = self.events_on_main = 0
+        self.events = self.observations = self.events_on_main = self.observations_on_main = 0
         self.since = None
 
     def document(self) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from cachescope.regressions.base import Finding, Incident, Series, quiet_for_a_d
 
 KIND = "cold_cache"
 ENOUGH = 8.0
+ENOUGH_UNSETTLED = 12.0
+SETTLED = 30
+"""From so many builds on it is known how often the repository builds cold anyway."""
 RECENT = 60
 PATIENCE = 6
 """With this many cold builds it is told even though no other pool has built since."""
@@ -34,10 +37,10 @@ class ColdCache:
             stream.observe(judged, event=judged.is_cold, floor=floor, step=0.25, seconds=seconds)
             if stream.score == 0.0:
                 facts["runners"].pop(key, None)
-            if stream.score > ENOUGH and stream.events >= 2 and stream.since:
-                if (
-                    self._waits_for_another_pool(facts["recent"], stream.since["at"], build.pool)
-                    and stream.events < PATIENCE
+            enough = ENOUGH if stream.seen >= SETTLED else ENOUGH_UNSETTLED
+            if judged.is_cold and stream.score > enough and stream.events >= 3 and stream.since:
+                if stream.events < PATIENCE and self._waits_for_another_pool(
+                    facts["recent"], stream.since["at"], build.pool
                 ):
                     continue
                 since = stream.main_run or stream.since
@@ -72,14 +75,16 @@ class ColdCache:
 
     @staticmethod
     def _waits_for_another_pool(recent: list[list[Any]], since: float, pool: str) -> bool:
-        """Say whether other pools are in use but have not built since: whose cache is gone cannot be told."""
-        others = [at for at, name, _ in recent if name != pool]
-        return bool(others) and max(others) < since
+        """Say whether other pools are in use but have hardly built since: whose cache is gone cannot be told."""
+        others = [cold for at, name, cold in recent if name != pool and at >= since]
+        if not others:
+            return any(name != pool for _, name, _ in recent)
+        return others == [False] or 0.3 < sum(others) / len(others) < 0.7
 
     @staticmethod
     def _is_one_pool(recent: list[list[Any]], since: float, pool: str) -> bool:
         others = [cold for at, name, cold in recent if at >= since and name != pool]
-        return bool(others) and sum(others) < 0.4 * len(others)
+        return bool(others) and sum(others) <= 0.5 * len(others)
 
 
 REGRESSION = ColdCache()

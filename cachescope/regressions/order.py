@@ -58,6 +58,8 @@ class Order:
         stream.observe(judged, event=event, floor=0.5, step=0.25, seconds=layer.seconds)
         if not event or stream.events < 2:
             return
+        if not stream.events_on_main and series.was_resolved(KIND, key):
+            return  # fixed on the default branch; other branches carry the old order until they are merged
         root = layer.root.step if layer.root else layer.step
         rate = facts.get(root.key, {}).get("rate", 0.0)
         enough = ENOUGH_BROAD if root.is_broad or rate > 0.35 else ENOUGH_NARROW

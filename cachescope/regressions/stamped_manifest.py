@@ -34,11 +34,13 @@ class StampedManifest:
                 stream.recover(judged, incident, event=missed)
                 continue
             seconds = sum(other.seconds for other in judged.layers if other.root is layer)
-            stream.observe(judged, event=missed, floor=0.75, step=0.45, seconds=seconds)
-            if not missed or stream.events < 6 or stream.bad_main_run < 4 or stream.events == stream.events_on_main:
+            stream.observe(judged, event=missed, floor=0.85, step=0.45, seconds=seconds)
+            if not missed or stream.events < 6 or stream.bad_main_run < 5 or stream.events == stream.events_on_main:
                 continue
             if stream.score <= ENOUGH + 2 * judged.is_per_runner or stream.rate() <= 0.65 or stream.seen < 25:
                 continue
+            if stream.events_on_main < 0.85 * stream.observations_on_main:
+                continue  # a stamp changes with every commit; a storm of updates does not
             if stream.since is None or not worth_telling(series, judged, stream.rate() * stream.lost_seconds):
                 continue
             since = stream.main_run or stream.since

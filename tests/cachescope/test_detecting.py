@@ -133,3 +133,76 @@ def test_a_line_that_is_no_build_ends_with_a_sentence(line: bytes) -> None:
     done = run_detect(line + b"\n")
     assert done.returncode == 2
     assert done.stderr.startswith(b"Line 1 is not a build: ")
+
+
+def plain_build(
+    number: int, *, branch: str = "main", order: str = "good", runner: str = "r-0", **other: Any
+) -> ObservedBuild:
+    """One build of four layers in which every commit changes the source: below COPY all misses, above all hits."""
+    install = ObservedStep("", "RUN", "RUN make deps", order == "good" and number > 0, 60.0)
+    copy = ObservedStep("", "COPY", "COPY . .", False, 0.4)
+    body = (install, copy) if order == "good" else (copy, install)
+    compiled = ObservedStep("", "RUN", "RUN make", False, other.pop("seconds", 30.0))
+    steps = (ObservedStep("", "FROM", "FROM debian:12", True, digest="d"), *body, compiled)
+    return ObservedBuild(
+        id=str(number),
+        repository="shop",
+        at=1.7e9 + 1_800.0 * number,
+        branch=branch,
+        is_default_branch=branch == "main",
+        commit=f"c{number}",
+        dockerfile=order,
+        runner=runner,
+        steps=steps,
+        **other,
+    )
+
+
+def test_branches_that_still_carry_a_fixed_order_stay_silent() -> None:
+    good = [plain_build(number) for number in range(40)]
+    broken = [plain_build(number, order="bad") for number in range(40, 50)]
+    fixed = [plain_build(number) for number in range(50, 54)]
+    stale = [plain_build(number, branch="feature/old", order="bad") for number in range(54, 80)]
+    merged = [plain_build(number, order="bad") for number in range(80, 86)]
+    detector = Detector()
+    said = [(alert.type, int(alert.build)) for alert in alerts_of(good + broken + fixed, detector)]
+    assert [kind for kind, _ in said] == ["open", "resolve"]
+    assert alerts_of(stale, detector) == []
+    assert [alert.type for alert in alerts_of(merged, detector)] == ["reopen"]
+
+
+def test_an_instruction_that_stands_twice_in_a_stage_is_read() -> None:
+    builds = [plain_build(number) for number in range(12)]
+    assert alerts_of([replace(build, steps=(*build.steps, build.steps[-1])) for build in builds]) == []
+
+
+def test_a_slow_machine_does_not_make_its_steps_slower() -> None:
+    chosen = random.Random(3)
+    builds = []
+    for number in range(400):
+        pace = 2.0 if number % 3 == 0 else 1.0
+        build = plain_build(number, runner="slow-1" if number % 3 == 0 else "fast-1")
+        noise = [chosen.uniform(0.9, 1.1) * pace for _ in build.steps]
+        steps = [replace(s, seconds=(s.seconds or 0.0) * by) for s, by in zip(build.steps, noise, strict=True)]
+        builds.append(replace(build, steps=tuple(steps)))
+    assert alerts_of(builds) == []
+
+
+def test_builds_that_make_no_sense_are_taken_in() -> None:
+    chosen = random.Random(11)
+    odd = [float("inf"), -1.0, 0.0, 1e308, None]
+    detector = Detector()
+    for build in builds_of(SERIES[0]) + builds_of(SERIES[1]):
+        steps = [
+            replace(
+                step,
+                seconds=chosen.choice([step.seconds, *odd]),
+                cached=chosen.choice([step.cached, None, True, False]),
+            )
+            for step in build.steps
+            if chosen.random() < 0.9
+        ]
+        chosen.shuffle(steps)
+        at = build.at + chosen.choice([0.0, -1e5, 1e5])
+        detector.observe(replace(build, steps=tuple(steps), at=at, size_bytes=chosen.choice([None, 0.0, -5.0, 1e12])))
+    assert json.loads(json.dumps(detector.document(), allow_nan=False))
