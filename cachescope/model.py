@@ -77,6 +77,66 @@ class Step:
     """What the step says it sent or fetched: a context, a Dockerfile, the layers of a base image."""
 
 
+class StepDraft:
+    """A step while its fields are being filled in; `frozen()` makes it the `Step` itself.
+
+    Parsers make thousands: a frozen dataclass sets each field through `object.__setattr__`, which takes six times as
+    long. The fields are exactly those of `Step`, or Python refuses the change of class.
+    """
+
+    __slots__ = Step.__slots__
+
+    def __init__(
+        self,
+        kind: StepKind,
+        text: str,
+        status: StepStatus,
+        *,
+        cached: bool | None,
+        cacheable: bool,
+        number: int | None = None,
+        target: str | None = None,
+        stage: str | None = None,
+        platform: str | None = None,
+        index: int | None = None,
+        total: int | None = None,
+        instruction: str | None = None,
+        started_seconds: float | None = None,
+        duration_seconds: float | None = None,
+        digest: str | None = None,
+        error: str | None = None,
+        output_lines: int = 0,
+        line: int | None = None,
+        inputs: tuple[str, ...] = (),
+        transferred_bytes: int | None = None,
+    ) -> None:
+        self.kind = kind
+        self.text = text
+        self.status = status
+        self.cached = cached
+        self.cacheable = cacheable
+        self.number = number
+        self.target = target
+        self.stage = stage
+        self.platform = platform
+        self.index = index
+        self.total = total
+        self.instruction = instruction
+        self.started_seconds = started_seconds
+        self.duration_seconds = duration_seconds
+        self.digest = digest
+        self.error = error
+        self.output_lines = output_lines
+        self.line = line
+        self.inputs = inputs
+        self.transferred_bytes = transferred_bytes
+
+    def frozen(self) -> Step:
+        """Return this very object as a `Step`; nothing can be set any more."""
+        self.__class__ = Step  # type: ignore[assignment]  # the same slots under another name
+        return self  # type: ignore[return-value]  # since the line above
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
     """One image that a build named or exported."""

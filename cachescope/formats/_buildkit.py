@@ -1,7 +1,7 @@
 """What all BuildKit formats share: vertices as they become known, and the build that they make in the end."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cachescope.instructions import StepName, is_cacheable, parse_step_name, target_of
@@ -12,6 +12,7 @@ from cachescope.model import (
     CacheTransfer,
     Outcome,
     Step,
+    StepDraft,
     StepKind,
     StepStatus,
 )
@@ -23,6 +24,11 @@ VERTEX_CAP = 10_000
 STEP_CAP = 10_000
 """Steps kept of one log: what a reading of a gigabyte may take in memory."""
 _NOTE_CAP = 200
+
+# Looked up once: for what is done to each step, the way through the enumeration's class is slow.
+_RUNNING, _DONE, _CACHED = StepStatus.RUNNING, StepStatus.DONE, StepStatus.CACHED
+_FAILED, _UNKNOWN = StepStatus.FAILED, StepStatus.UNKNOWN
+_EXPORT, _CACHE_IMPORT, _CACHE_EXPORT = StepKind.EXPORT, StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT
 
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s?([kKMGT]?i?)B")
 _UNITS = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -74,7 +80,7 @@ class Vertex:
     @property
     def is_open(self) -> bool:
         """Tell whether its end is still to come."""
-        return self.status is StepStatus.RUNNING
+        return self.status is _RUNNING
 
 
 @dataclass(slots=True)
@@ -150,25 +156,19 @@ class Solve:
             if len(self.warnings) < _NOTE_CAP and text[6:] not in self.warnings:
                 self.warnings.append(text[6 : TEXT_CAP + 6])
             return
-        self._note_transfer(vertex, text)
-        if text.startswith("transferring context: ") and vertex.name.endswith("load build context"):
-            size = parse_size(text[22:])
-            if size is not None:
-                self._contexts[vertex.name] = size
-            return
-        exported = _EXPORTED.match(text)
-        if exported is not None:
-            self._note_image(vertex, exported[1], exported[2])
-        elif text.startswith("resolve ") and " FROM " in vertex.name and "@" not in vertex.name:
-            reference, _, digest = text[8:].partition(" ")[0].partition("@")
-            if _DIGEST.fullmatch(digest) and vertex.name.endswith(" FROM " + reference):
-                vertex.name += "@" + digest
-
-    def _note_transfer(self, vertex: Vertex, text: str) -> None:
-        """Read `transferring dockerfile: 464B done`."""
         if text.startswith("transferring "):
             what, _, rest = text[13:].partition(": ")
-            self.add_transfer(vertex, what, parse_size(rest))
+            size = parse_size(rest)
+            self.add_transfer(vertex, what, size)
+            if what == "context" and size is not None and vertex.name.endswith("load build context"):
+                self._contexts[vertex.name] = size
+        elif text.startswith("resolve "):
+            if " FROM " in vertex.name and "@" not in vertex.name:
+                reference, _, digest = text[8:].partition(" ")[0].partition("@")
+                if _DIGEST.fullmatch(digest) and vertex.name.endswith(" FROM " + reference):
+                    vertex.name += "@" + digest
+        elif (exported := _EXPORTED.match(text)) is not None:
+            self._note_image(vertex, exported[1], exported[2])
 
     def note_layers(self, vertex: Vertex, output: bytes) -> None:
         """Read `sha256:… 77.59MB / 85.87MB 0.2s` where a base image is fetched: it tells an empty builder."""
@@ -206,53 +206,56 @@ class Solve:
 
     def is_resting(self) -> bool:
         """Tell whether no vertex is at work."""
-        return not any(vertex.is_open for vertex in self.vertices.values())
+        return all(vertex.status is not _RUNNING for vertex in self.vertices.values())
 
     def has_exported(self) -> bool:
         """Tell whether an image or other output was written to the end."""
         return any(
-            vertex.status is StepStatus.DONE and parse_step_name(vertex.name, self._targets).kind is StepKind.EXPORT
+            vertex.status is _DONE and parse_step_name(vertex.name, self._targets).kind is _EXPORT
             for vertex in self.vertices.values()
         )
 
     def build(self) -> Build:
         """Return the build as far as it is known."""
         targets = frozenset(self._targets)
-        names = {id(vertex): parse_step_name(vertex.name, targets) for vertex in self.vertices.values()}
-        outcome = self._outcome(names)
-        steps = tuple(self._step(vertex, names[id(vertex)], outcome) for vertex in self.vertices.values())
+        named = [(vertex, parse_step_name(vertex.name, targets)) for vertex in self.vertices.values()]
+        outcome = self._outcome(named)
+        gave_up = outcome in (Outcome.FAILED, Outcome.CANCELED)
+        steps = tuple([self._step(vertex, name, gave_up=gave_up) for vertex, name in named])
+        transfers = [step for step in steps if step.kind is _CACHE_IMPORT or step.kind is _CACHE_EXPORT]
+        error = self.error
+        if error is None:
+            error = next((step.error for step in steps if _is_fatal(step)), None)
         return Build(
             builder="buildkit",
             format=self.format,
             outcome=outcome,
-            error=self.error
-            if self.error is not None
-            else next((step.error for step in steps if _is_fatal(step)), None),
+            error=error,
             started_at=self.started,
             duration_seconds=self.duration,
             context_bytes=sum(self._contexts.values()) if self._contexts else None,
-            images=tuple(self._built_images(names)),
-            cache_imports=tuple(_transfers(steps, StepKind.CACHE_IMPORT)),
-            cache_exports=tuple(_transfers(steps, StepKind.CACHE_EXPORT)),
-            base_images=tuple(_base_images(steps)),
+            images=tuple(self._built_images()) if self._images else (),
+            cache_imports=tuple(_transfers(transfers, _CACHE_IMPORT)),
+            cache_exports=tuple(_transfers(transfers, _CACHE_EXPORT)),
+            base_images=_base_images(steps),
             steps=steps,
             warnings=tuple(self.warnings),
             line=self.line,
         )
 
-    def _step(self, vertex: Vertex, name: StepName, outcome: Outcome) -> Step:
+    def _step(self, vertex: Vertex, name: StepName, *, gave_up: bool) -> Step:
         status = vertex.status
-        if vertex.is_open and outcome in (Outcome.FAILED, Outcome.CANCELED):
+        if gave_up and status is _RUNNING:
             status = StepStatus.CANCELED
         started = None
         if vertex.started is not None and self.started is not None:
             started = round(max(0.0, vertex.started - self.started), 3)
-        return Step(
-            kind=name.kind,
-            text=name.text,
-            status=status,
-            cached=None if status is StepStatus.UNKNOWN else status is StepStatus.CACHED,
-            cacheable=is_cacheable("buildkit", name.instruction),
+        return StepDraft(
+            name.kind,
+            name.text,
+            status,
+            cached=None if status is _UNKNOWN else status is _CACHED,
+            cacheable=name.instruction is not None and is_cacheable("buildkit", name.instruction),
             number=vertex.number,
             target=name.target if name.target is not None else self.service,
             stage=name.stage,
@@ -268,33 +271,39 @@ class Solve:
             line=vertex.line,
             inputs=vertex.inputs,
             transferred_bytes=sum(vertex.transferred.values()) if vertex.transferred else None,
-        )
+        ).frozen()
 
-    def _outcome(self, names: dict[int, StepName]) -> Outcome:
+    def _outcome(self, named: Sequence[tuple[Vertex, StepName]]) -> Outcome:
         broken = fatal = canceled = is_open = exported = exporting = False
         complete: dict[tuple[str | None, str | None, str | None], int] = {}
         totals: dict[tuple[str | None, str | None, str | None], int] = {}
-        for vertex in self.vertices.values():
-            name = names[id(vertex)]
-            is_transfer = name.kind in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
-            broken |= vertex.status is StepStatus.FAILED and name.instruction is not None
-            fatal |= vertex.status is StepStatus.FAILED and not is_transfer
-            canceled |= vertex.status is StepStatus.CANCELED and not is_transfer
-            is_open |= vertex.is_open
-            if name.kind is StepKind.EXPORT:
+        for vertex, name in named:
+            status, kind = vertex.status, name.kind
+            if status is _RUNNING:
+                is_open = True
+            elif (
+                status is not _DONE
+                and status is not _CACHED
+                and kind is not _CACHE_IMPORT
+                and kind is not _CACHE_EXPORT
+            ):
+                fatal |= status is StepStatus.FAILED
+                canceled |= status is StepStatus.CANCELED
+                broken |= status is StepStatus.FAILED and name.instruction is not None
+            if kind is _EXPORT:
                 exporting = True
-                exported |= vertex.status is StepStatus.DONE
-            if name.index is not None and name.total is not None:
+                exported |= status is _DONE
+            if name.total is not None and name.index is not None:
                 place = (name.target, name.stage, name.platform)
                 totals[place] = name.total
                 complete[place] = max(complete.get(place, 0), name.index)
         if self.error is not None:
-            return Outcome.CANCELED if self.canceled and not self._has_own_failure(names) else Outcome.FAILED
+            return Outcome.CANCELED if self.canceled and not _has_own_failure(named) else Outcome.FAILED
         if broken or (fatal and not exported) or (self.gave_up and not totals and not exported and not is_open):
             return Outcome.FAILED
         if canceled and not exported:
             return Outcome.CANCELED
-        if is_open or not self.vertices:
+        if is_open or not named:
             return Outcome.INCOMPLETE if not self.finished else Outcome.SUCCEEDED
         if exported or self.finished:
             return Outcome.SUCCEEDED
@@ -302,15 +311,7 @@ class Solve:
         told = bool(totals) and all(complete[place] == total for place, total in totals.items())
         return Outcome.SUCCEEDED if told and not exporting else Outcome.INCOMPLETE
 
-    def _has_own_failure(self, names: dict[int, StepName]) -> bool:
-        return any(
-            vertex.status is StepStatus.FAILED
-            and names[id(vertex)].kind not in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
-            and not _CANCELED.search(vertex.error or "")
-            for vertex in self.vertices.values()
-        )
-
-    def _built_images(self, names: dict[int, StepName]) -> Iterable[BuiltImage]:
+    def _built_images(self) -> Iterable[BuiltImage]:
         for image in self._images.values():
             digest = image.list_digest or image.digest
             if digest or image.id or image.tags:
@@ -357,22 +358,31 @@ def decode(text: bytes) -> str:
 
 
 def _is_fatal(step: Step) -> bool:
-    return step.status is StepStatus.FAILED and step.kind not in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
+    return step.status is _FAILED and step.kind is not _CACHE_IMPORT and step.kind is not _CACHE_EXPORT
+
+
+def _has_own_failure(named: Iterable[tuple[Vertex, StepName]]) -> bool:
+    return any(
+        vertex.status is StepStatus.FAILED
+        and name.kind not in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
+        and not _CANCELED.search(vertex.error or "")
+        for vertex, name in named
+    )
 
 
 def _transfers(steps: Iterable[Step], kind: StepKind) -> Iterable[CacheTransfer]:
     for step in steps:
         if step.kind is kind:
-            text = step.text.partition(" from " if kind is StepKind.CACHE_IMPORT else " to ")[2]
+            text = step.text.partition(" from " if kind is _CACHE_IMPORT else " to ")[2]
             ended = step.status in (StepStatus.DONE, StepStatus.CACHED, StepStatus.FAILED)
             yield CacheTransfer(
                 ref=text.strip() or None,
-                succeeded=step.status is not StepStatus.FAILED if ended else None,
+                succeeded=step.status is not _FAILED if ended else None,
                 seconds=step.duration_seconds,
             )
 
 
-def _base_images(steps: Iterable[Step]) -> list[BaseImage]:
+def _base_images(steps: Iterable[Step]) -> tuple[BaseImage, ...]:
     images: dict[BaseImage, None] = {}
     for step in steps:
         if step.instruction == "FROM":
@@ -382,7 +392,7 @@ def _base_images(steps: Iterable[Step]) -> list[BaseImage]:
                 platform = step.platform.partition("->")[0] if step.platform else None
                 known = digest if _DIGEST.fullmatch(digest) else None  # a narrow screen cuts it
                 images.setdefault(BaseImage(reference=reference, digest=known, platform=platform))
-    return list(images)
+    return tuple(images)
 
 
 _ESCAPES = re.compile(
