@@ -57,7 +57,8 @@ def schema(engine: Engine) -> set[tuple[str, ...]]:
 
 
 def in_order(statement: str) -> str:
-    """Sort the parts of a CREATE TABLE: constraints may be written in any order."""
+    """Sort the parts of a CREATE TABLE: constraints may be written in any order, a table made anew is quoted."""
+    statement = re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", statement)
     return ", ".join(sorted(re.split(r",? (?=CONSTRAINT)| \)(?= WITHOUT ROWID|$)", statement)))
 
 
