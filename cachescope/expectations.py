@@ -13,6 +13,9 @@ from typing import Any
 KNOWN_KEYS = 4_000
 KNOWN_RUNNER_KEYS = 12_000
 SHARED_BELIEF_DECAY = 0.98
+LONGEST_NAME = 160
+LONGEST_RUNNER = 24
+"""Characters kept of instructions, runners and branches, so that the memory stays small whatever they are called."""
 A_MONTH = 30 * 86_400.0
 """No step takes longer: a figure beyond it is an error of whoever wrote it."""
 PER_RUNNER_BELOW = 0.6
@@ -72,8 +75,10 @@ class PlannedStep:
     stage: str
     op: str
     text: str
+    name: str
+    """The text, cut where it is long: what is kept of it."""
     key: str
-    """Stage and text: the instruction's identity here."""
+    """Stage and name: the instruction's identity here."""
     parent: int | None
     """Position of the instruction above it, in this stage or in the one it starts from."""
     source: int | None
@@ -84,9 +89,9 @@ class PlannedStep:
     is_broad: bool
     """It copies a directory or the whole context."""
     copies_above: tuple[str, ...]
-    """Texts of the context copies above it, through stages and COPY --from."""
+    """Names of the context copies above it, through stages and COPY --from."""
     arguments_above: tuple[str, ...]
-    """Texts of the ARG, ENV and LABEL instructions above it in its chain."""
+    """Names of the ARG, ENV and LABEL instructions above it in its chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class Plan:
 
     steps: tuple[PlannedStep, ...]
     order: tuple[tuple[str, str], ...]
-    """(stage, text) from top to bottom."""
+    """(stage, name) from top to bottom."""
 
 
 @dataclass(slots=True, eq=False)
@@ -168,6 +173,7 @@ def plan_of(steps: Sequence[ObservedStep]) -> Plan:
                 name = number_of[int(name)]
             source = last_of.get(name)
         is_content = op in {"COPY", "ADD"} and "--from=" not in step.text
+        name = shortened(step.text, LONGEST_NAME)
         copies, arguments = chains[parent] if parent is not None else ((), ())
         if source is not None and op != "FROM":
             copies = (*copies, *(text for text in chains[source][0] if text not in copies))
@@ -176,7 +182,8 @@ def plan_of(steps: Sequence[ObservedStep]) -> Plan:
                 stage=step.stage,
                 op=op,
                 text=step.text,
-                key=f"{step.stage}\x1f{step.text}",
+                name=name,
+                key=f"{step.stage}\x1f{name}",
                 parent=parent,
                 source=source if op != "FROM" else None,
                 is_base=op == "FROM" and source is None,
@@ -186,13 +193,13 @@ def plan_of(steps: Sequence[ObservedStep]) -> Plan:
                 arguments_above=arguments,
             )
         )
-        if is_content and step.text not in copies:
-            copies = (*copies, step.text)
+        if is_content and name not in copies:
+            copies = (*copies, name)
         if op in {"ARG", "ENV", "LABEL"}:
-            arguments = (*arguments, step.text)
+            arguments = (*arguments, name)
         chains.append((copies, arguments))
         last_of[step.stage] = position
-    return Plan(tuple(planned), tuple((step.stage, step.text) for step in steps))
+    return Plan(tuple(planned), tuple((step.stage, step.name) for step in planned))
 
 
 @dataclass(slots=True)
@@ -202,7 +209,7 @@ class Memory:
     epoch: int = 0
     is_warm: bool = True
     """Something hit since the epoch began."""
-    warm_runners: list[str] = field(default_factory=list)
+    warm_runners: dict[str, int] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
     """Prefix key → the epoch in which it was last in cache; oldest first."""
     runner_epochs: dict[str, int] = field(default_factory=dict)
@@ -229,7 +236,7 @@ class Memory:
     def judge(self, build: ObservedBuild, plan: Plan) -> JudgedBuild:
         """Say of each layer whether it should have hit and where its chain of misses began; changes nothing."""
         prefixes = self._prefixes(build, plan)
-        runner = build.runner or "-"
+        runner = shortened(build.runner or "-", LONGEST_RUNNER)
         runner_epoch = self.runner_epochs.get(runner, 0)
         per_runner = self.is_per_runner
         new_bases = {
@@ -256,7 +263,7 @@ class Memory:
             in_repository = self.known.get(prefix)
             on_runner = self.known_on_runner.get(f"{runner}|{prefix}")
             expected = in_repository == self.epoch if not per_runner else on_runner == runner_epoch
-            layer = Layer(step, prefix, seen.cached, min(max(seen.seconds or 0.0, 0.0), A_MONTH), expected)
+            layer = Layer(step, prefix, seen.cached, _sane(seen.seconds), expected)
             layers.append(layer)
             if layer.hit:
                 roots.append(None)
@@ -286,30 +293,31 @@ class Memory:
     def learn(self, judged: JudgedBuild) -> None:
         """Take in what the build read from the cache and what it wrote to it."""
         build = judged.build
-        runner = build.runner or "-"
+        runner = shortened(build.runner or "-", LONGEST_RUNNER)
+        branch = shortened(build.branch, LONGEST_RUNNER)
         self._learn_sharing(judged, runner)
         if judged.is_cold:
             # One purge excuses what it emptied. When nothing has hit since the last one, what was written after it
             # is still expected: a cache that loses every write is broken, not purged again.
             if runner in self.warm_runners:
-                self.warm_runners.remove(runner)
+                del self.warm_runners[runner]
                 self.runner_epochs[runner] = self.runner_epochs.get(runner, 0) + 1
             if self.is_warm and not judged.is_per_runner:
                 self.is_warm = False
                 self.epoch += 1
         elif any(layer.hit for layer in judged.layers):
             self.is_warm = True
-            if runner not in self.warm_runners:
-                self.warm_runners = [*self.warm_runners[-999:], runner]
+            self.warm_runners[runner] = 1
+            trim(self.warm_runners, 1_000)
         runner_epoch = self.runner_epochs.get(runner, 0)
         for layer in judged.layers:
             on_runner = f"{runner}|{layer.prefix}"
             wrote = layer.hit or build.is_default_branch or self.pull_requests_write
             if not wrote:
                 self.pull_request_keys.pop(on_runner, None)
-                self.pull_request_keys[on_runner] = build.branch
+                self.pull_request_keys[on_runner] = branch
                 continue
-            if layer.hit and self.pull_request_keys.get(on_runner) == build.branch:
+            if layer.hit and self.pull_request_keys.get(on_runner) == branch:
                 unknown = (
                     on_runner not in self.known_on_runner if judged.is_per_runner else layer.prefix not in self.known
                 )
@@ -377,6 +385,17 @@ class Memory:
     def from_document(cls, document: dict[str, Any]) -> "Memory":
         """Return the memory that `document` describes."""
         return cls(**document)
+
+
+def _sane(seconds: float | None) -> float:
+    return seconds if seconds and 0.0 < seconds < A_MONTH else 0.0
+
+
+def shortened(text: str, length: int) -> str:
+    """Return the text, or its beginning and a hash of all of it when it is longer."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length - 14]}… {hashlib.blake2b(text.encode(errors='replace'), digest_size=6).hexdigest()}"
 
 
 def trim(table: dict[str, Any], bound: int) -> None:

@@ -47,7 +47,7 @@ class Order:
     def _observe_pair(
         self, series: Series, facts: dict[str, Any], judged: JudgedBuild, layer: Layer, text: str
     ) -> Iterator[Finding]:
-        event = layer.root is not None and layer.root.step.text == text
+        event = layer.root is not None and layer.root.step.name == text
         if not (layer.hit or event):
             return
         key = f"{layer.step.key}\x1e{text}"
@@ -91,7 +91,8 @@ class Order:
                 continue
             known = facts.get(step.key)
             if known is None:
-                known = facts[step.key] = _inherited(facts, step, present) or {
+                vanished = _vanished(series, previous, present)
+                known = facts[step.key] = _inherited(facts, step, vanished) or {
                     "accepted": list(step.copies_above),
                     "added": {},
                     "rate": 0.0,
@@ -113,18 +114,26 @@ class Order:
             known["rate"] += 0.05 * ((not layer.hit) - known["rate"])
 
 
-def _inherited(facts: dict[str, Any], step: PlannedStep, present: set[str]) -> dict[str, Any] | None:
+def _vanished(series: Series, previous: list[list[str]], present: set[str]) -> list[str]:
+    """Return the keys of instructions of the last Dockerfile versions that this one lacks."""
+    latest = series.versions[next(reversed(series.versions))]["order"] if series.versions else []
+    keys = dict.fromkeys(f"{stage}\x1f{name}" for stage, name in (*previous, *latest))
+    return [key for key in keys if key not in present]
+
+
+def _inherited(facts: dict[str, Any], step: PlannedStep, vanished: list[str]) -> dict[str, Any] | None:
     """Return what a reworded RUN takes over from the one that vanished at the same time."""
     if step.op != "RUN":
         return None
     best, best_ratio = None, 0.6
-    for key, known in facts.items():
+    matcher = SequenceMatcher(None, b=step.name)
+    for key in vanished:
         stage, _, text = key.partition("\x1f")
-        if key in present or stage != step.stage or not text.startswith("RUN"):
+        if key not in facts or stage != step.stage or not text.startswith("RUN"):
             continue
-        ratio = SequenceMatcher(None, text, step.text).quick_ratio()
-        if ratio > best_ratio:
-            best, best_ratio = known, ratio
+        matcher.set_seq1(text)
+        if matcher.real_quick_ratio() > best_ratio and (ratio := matcher.quick_ratio()) > best_ratio:
+            best, best_ratio = facts[key], ratio
     if best is None:
         return None
     return {"accepted": list(best["accepted"]), "added": dict(best["added"]), "rate": best["rate"]}
