@@ -136,7 +136,10 @@ class Solve:
 
     def add(self, key: object, vertex: Vertex) -> Vertex:
         """Take up a vertex; its name may prove a bake target."""
-        target = None if vertex.name.startswith("[internal] ") else target_of(vertex.name)
+        return self.put(key, vertex, proven_target(vertex.name))
+
+    def put(self, key: object, vertex: Vertex, target: str | None) -> Vertex:
+        """Take up a vertex whose name proves a bake target, or none."""
         if target is not None:
             self._targets.add(target)
         if len(self.vertices) < VERTEX_CAP:
@@ -317,6 +320,11 @@ class Solve:
             if digest or image.id or image.tags:
                 target = image.target if image.target is not None else self.service
                 yield BuiltImage(digest=digest, id=image.id, tags=tuple(image.tags), target=target)
+
+
+def proven_target(name: str) -> str | None:
+    """Return the bake target that a step's name proves."""
+    return None if name.startswith("[internal] ") else target_of(name)
 
 
 def parse_size(text: str) -> int | None:

@@ -17,6 +17,8 @@ number: clients before 0.11 print output under `#0`. Output always carries a tim
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
 from cachescope.formats._buildkit import (
     STEP_CAP,
@@ -26,6 +28,7 @@ from cachescope.formats._buildkit import (
     is_cancellation,
     is_last_word,
     parse_seconds,
+    proven_target,
     strip_escapes,
     without_label,
 )
@@ -69,10 +72,14 @@ _DONE = re.compile(rb"DONE(?: ([0-9*]{1,9}(?:\.[0-9*]{0,9})?)s)?$")
 _CLOCK = re.compile(rb"([0-9]{1,9}\.[0-9]{1,3}) ")
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}$")
 _BUILDING_WITH = re.compile(rb'building with "')
-_HEADLINE = re.compile(
-    rb"#[0-9*]{1,12} (?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z])|building with \""
+_SURE_NAME = (
+    rb"(?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z])|building with \""
     rb"|resolve image config for |exporting to |importing cache manifest from |docker-image://|\[auth\] )"
 )
+_HEADLINE = re.compile(rb"#[0-9*]{1,12} " + _SURE_NAME)
+_IS_SURE = re.compile(_SURE_NAME)
+_ENDS = (b"DONE", b"CACHED", b"CANCELED", b"ERROR", b"...")
+"""How a block ends, or stops for a while."""
 _ENDING = re.compile(rb"#[0-9*]{1,12} (?:DONE [0-9.*]{1,12}s|CACHED|CANCELED|ERROR: [^\n]{0,2000})\r*$", re.MULTILINE)
 _FIRST_NAMES = (
     "[internal] load build definition",
@@ -81,11 +88,30 @@ _FIRST_NAMES = (
     "[internal] booting",
 )
 _BEGINNINGS = (*_FIRST_NAMES, "[internal] load .dockerignore")
+_LONG_NAME = 1024
+"""Longer names are not remembered: they would fill the memory."""
+_DONE_STATUS, _CACHED_STATUS, _RUNNING_STATUS = StepStatus.DONE, StepStatus.CACHED, StepStatus.RUNNING
 _SIDE_BY_SIDE = 8
 """So many builds may run side by side in one log."""
 _LONG_GAP = 64 * 1024
 _GAP = 160
 """So many bytes outside of every block may be another builder's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """What a headline says."""
+
+    text: str
+    is_sure: bool
+    """Nothing else than a headline looks so."""
+    is_instruction: bool
+    target: str | None
+    """The bake target that it proves."""
+    is_first: bool
+    is_beside: bool
+    """It begins a build even where other vertices stand before it."""
+    is_beginning: bool
 
 
 class _Build(Solve):
@@ -197,7 +223,9 @@ class _Parser:
         """
         events = self._bare_events if self._bare else self._events
         for start, end, key, rest in events(chunk, position):
-            if start > position:
+            if start == position + 1 and self._open is None:
+                line += 1  # the blank line between two blocks
+            elif start > position:
                 line += self._between(chunk, position, start, line, outside)
             self._event(key, rest, line)
             position = end + 1
@@ -333,7 +361,7 @@ class _Parser:
     # -- events -------------------------------------------------------------------------------------------------------
 
     def _event(self, key: bytes, rest: bytes, line: int) -> None:
-        if rest[-1:] in (b"\r", b" "):
+        if rest.endswith((b"\r", b" ")):
             rest = rest.rstrip(b"\r ")
         if b"\x1b" in rest:
             rest = strip_escapes(rest)
@@ -349,16 +377,16 @@ class _Parser:
         build = self._open if len(self._active) < 2 else self._owner(key, rest)
         if build is None:
             build = self._active[-1] if self._active else None
-        if build is not None and not build.is_over:
-            vertex = build.vertices.get(key)
-            if vertex is not None and self._ends(build, vertex, key, rest):
+        may_end = rest.startswith(_ENDS)
+        if build is not None and not build.is_over and (vertex := build.vertices.get(key)) is not None:
+            if may_end and self._ends(build, vertex, key, rest):
                 build.last_line = line
                 return
-            if build.current == key and vertex is not None and not self._is_other_headline(vertex, rest):
+            if build.current == key and not (_IS_SURE.match(rest) and decode(rest) != vertex.name):
                 build.last_line = line
                 self._body(build, vertex, rest)
-                return
-        if _is_ending(rest) or rest == b"...":
+                return  # unless it is the headline of another build's vertex of that number
+        if may_end and (rest == b"..." or _is_ending(rest)):
             return  # of a vertex whose headline was cut away
         self._headline(key, rest, line)
 
@@ -369,11 +397,12 @@ class _Parser:
             done = _DONE.match(rest)
             if done is None:
                 return False
-            self._close(build, vertex, StepStatus.DONE)
-            vertex.duration = float(done[1]) if done[1] is not None and b"*" not in done[1] else None
+            self._close(build, vertex, _DONE_STATUS)
+            seconds: bytes | None = done[1]
+            vertex.duration = float(seconds) if seconds is not None and b"*" not in seconds else None
         elif first == b"C":
             if rest == b"CACHED":
-                self._close(build, vertex, StepStatus.CACHED)
+                self._close(build, vertex, _CACHED_STATUS)
             elif rest == b"CANCELED":
                 self._close(build, vertex, StepStatus.CANCELED)
             else:
@@ -402,61 +431,57 @@ class _Parser:
         if self._at is not None:
             build.at_last = self._at
 
-    def _is_other_headline(self, vertex: Vertex, rest: bytes) -> bool:
-        """Tell whether a line in an open block is the headline of another build's vertex of that number."""
-        return _HEADLINE.match(b"#1 " + rest) is not None and decode(rest) != vertex.name
-
     def _body(self, build: _Build, vertex: Vertex, rest: bytes) -> None:
         build.clock = build.clock or -1.0
-        if vertex.digest is None and _DIGEST.match(rest):
+        if rest[:7] == b"sha256:" and vertex.digest is None and _DIGEST.match(rest):
             vertex.digest = rest.decode()
             return
         build.note(vertex, decode(rest))
 
     def _headline(self, key: bytes, rest: bytes, line: int) -> None:
         """Open a block: of a vertex that is new, goes on, or begins another build."""
-        name = decode(rest)
-        is_sure = _HEADLINE.match(b"#1 " + rest) is not None
-        if not is_sure and len(self._active) > 1:
+        name = _name_of(rest) if len(rest) < _LONG_NAME else _name(rest)
+        if not name.is_sure and len(self._active) > 1:
             return  # what goes on in a block of another build is no headline
         build = self._place(key, name)
         if build is None:
-            if not is_sure:
+            if not name.is_sure:
                 return  # what follows `#7 ` in any other text begins no build
             if self._steps > STEP_CAP:
                 self._stopped = line
                 return
             build = self._start(line)
             build.head_is_cut = key not in (b"1", b"2", b"3") and b"*" not in key
-        self._unglue(build)
-        vertex = build.vertices.get(key)
-        if line == self._cut_line and (vertex is None or vertex.name != name):
+        if build.current is not None:
+            self._unglue(build)
+        vertex, text = build.vertices.get(key), name.text
+        if line == self._cut_line and (vertex is None or vertex.name != text):
             return
         if vertex is None:
-            vertex = build.add(key, Vertex(name, line, number=int(key) if key.isdigit() else None))
+            number = int(key) if key.isdigit() else None
+            vertex = build.put(key, Vertex(text, line, number), name.target)
             self._steps += 1
-            if key.isdigit():
-                build.highest = max(build.highest, int(key))
-            if not build.has_instructions and name[:1] == "[" and parse_step_name(name).kind is StepKind.INSTRUCTION:
-                build.has_instructions = True
-        elif vertex.name != name:
-            build.add(key, vertex)
-            vertex.name = name if "@" not in vertex.name or "@" in name else vertex.name
-        if not vertex.is_open:
-            vertex.status = StepStatus.RUNNING
+            if number is not None and number > build.highest:
+                build.highest = number
+            build.has_instructions = build.has_instructions or name.is_instruction
+        elif vertex.name != text:
+            vertex.name = text if "@" not in vertex.name or "@" in text else vertex.name
+        if vertex.status is not _RUNNING_STATUS:
+            vertex.status = _RUNNING_STATUS
         if build.at_first is None:
             build.at_first = self._at
         build.at_last = self._at
         build.current = key
-        build.opened = line
+        build.opened = build.last_line = line
         build.clock = 0.0
-        build.last_line = line
         self._open = build
         if len(self._active) > 1:
             self._retire_idle(build)
 
-    def _place(self, key: bytes, name: str) -> _Build | None:
+    def _place(self, key: bytes, name: "_Name") -> _Build | None:
         """Return the build that a headline belongs to; None when it begins a new one."""
+        if len(self._active) == 1:
+            return self._active[0] if self._fit(self._active[0], key, name) > 0 else None
         best: tuple[tuple[int, int], _Build] | None = None
         for build in self._active:
             # Of two that fit equally, the one that waits: a build does not open a block inside its own.
@@ -465,23 +490,25 @@ class _Parser:
                 best = (score, build)
         return best[1] if best is not None else None
 
-    def _fit(self, build: _Build, key: bytes, name: str) -> int:
+    def _fit(self, build: _Build, key: bytes, name: "_Name") -> int:
         """Return how well a headline fits a build; 0 where it must be of another."""
         if build.is_over:
             return 0
         is_mixed = len(self._active) > 1
         vertex = build.vertices.get(key)
         if vertex is not None:
-            if not _is_same_vertex(vertex.name, name):
+            if vertex.name != name.text and not _is_same_vertex(vertex.name, name.text):
                 return 0
             if vertex.is_open and build.current != key:
                 return 20  # it was interrupted by another vertex
             if vertex.is_open:
-                return 0 if is_mixed or name.startswith(_FIRST_NAMES) else 1
-            return 0 if build.has_instructions and name.startswith(_BEGINNINGS) and len(key) == 1 else 5
-        if name.startswith(_FIRST_NAMES[1:]) and build.vertices:
+                return 0 if is_mixed or name.is_first else 1
+            return 0 if build.has_instructions and name.is_beginning and len(key) == 1 else 5
+        if name.is_beside and build.vertices:
             return 0
-        affinity = build.affinity(name) if is_mixed else 0
+        if not is_mixed:
+            return 1
+        affinity = build.affinity(name.text)
         if not key.isdigit():
             return max(1, 4 + affinity)
         number = int(key)
@@ -645,6 +672,23 @@ def _found(build: _Build) -> FoundBuild:
     return FoundBuild(build.build(), build.line, max(build.last_line, build.line))
 
 
+def _name(rest: bytes) -> _Name:
+    text = decode(rest)
+    return _Name(
+        text=text,
+        is_sure=_IS_SURE.match(rest) is not None,
+        is_instruction=text[:1] == "[" and parse_step_name(text).kind is StepKind.INSTRUCTION,
+        target=proven_target(text),
+        is_first=text.startswith(_FIRST_NAMES),
+        is_beside=text.startswith(_FIRST_NAMES[1:]),
+        is_beginning=text.startswith(_BEGINNINGS),
+    )
+
+
+_name_of = lru_cache(maxsize=2048)(_name)
+"""The names of steps recur from build to build."""
+
+
 def _is_ending(rest: bytes) -> bool:
     return rest in (b"CACHED", b"CANCELED", b"ERROR") or rest.startswith((b"ERROR: ", b"DONE "))
 
@@ -674,14 +718,16 @@ class _BuildkitPlain:
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return 0.9 for headlines with their ends, less for one of the two."""
-        if b"#" not in head:
-            return 0.0
-        lines = [prefix.strip(line) for line in head.split(b"\n") if b"#" in line]
-        texts = [line.text for line in lines if not line.continues and line.text.startswith(b"#")]
-        headlines = sum(_HEADLINE.match(text) is not None for text in texts)
-        endings = sum(_ENDING.match(text) is not None for text in texts)
-        if headlines and endings:
-            return 0.9
+        headlines = endings = 0
+        for raw in head.split(b"\n"):
+            if b"#" not in raw:
+                continue
+            line = prefix.strip(raw)
+            if not line.continues and line.text.startswith(b"#"):
+                headlines += _HEADLINE.match(line.text) is not None
+                endings += _ENDING.match(line.text) is not None
+                if headlines and endings:
+                    return 0.9
         return 0.5 if headlines or endings > 1 else 0.0
 
     def parser(self, prefix: LinePrefix) -> LogParser:
