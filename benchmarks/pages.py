@@ -1,4 +1,4 @@
-"""Times the queries of the repository page with 10,000 and with 1,000,000 stored builds.
+"""Times the repository page with 10,000 and with 1,000,000 stored builds: its queries, and all of it over HTTP.
 
     python benchmarks/pages.py [--builds 10000 1000000] [--database sqlite|postgresql|URL] [--runs 60] [--explain]
 
@@ -12,23 +12,28 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.orm import Session
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks import chaos
+from service.auth.sessions import SESSION_COOKIE
+from service.auth.tokens import hash_token, make_link_token
 from store import migrations
 from store.database import make_engine, reading, transaction
 from store.models import Build, DailyBuilds
-from store.queries import breaks, builds, overview, repositories, rollups, teams
+from store.models.accounts import Team, UserSession
+from store.queries import accounts, breaks, builds, overview, repositories, rollups, teams
 from store.queries.builds import BuildFilter
-from tests import servers
+from tests import servers, serving
 
 DAYS = 180
 REPOSITORIES = 100
@@ -273,9 +278,11 @@ def measure(installations: list[Installation], runs: int) -> dict[str, list[list
     return times
 
 
-def report(sizes: list[int], results: dict[str, list[list[tuple[float, float]]]]) -> None:
+def report(
+    sizes: list[int], results: Mapping[str, Sequence[Sequence[tuple[float, ...]]]], kinds: tuple[str, ...]
+) -> None:
     """Print medians and 95th percentiles, and how they grow from the first size to the last."""
-    for place, kind in enumerate(("milliseconds that passed", "milliseconds of work, database included")):
+    for place, kind in enumerate(kinds):
         print(f"\n{kind + ', median / p95':<56}" + "".join(f"{size:>18,}" for size in sizes) + f"{'ratios':>18}")
         for name, times in results.items():
             values = [[measured[place] for measured in taken] for taken in times]
@@ -298,6 +305,68 @@ def explain(engine: Engine) -> None:
             print("\n" + " ".join(statement.split())[:300])
             for row in connection.exec_driver_sql(prefix + statement, parameters):  # type: ignore[arg-type]
                 print("   ", row[-1])
+
+
+def sign_in(engine: Engine) -> tuple[str, str]:
+    """Let somebody be a member of the filled team; returns its slug and the cookie of their session."""
+    token = make_link_token()
+    with transaction(engine) as session:
+        team = session.scalars(select(Team).order_by(Team.id)).first()
+        assert team is not None
+        user = accounts.create_user(session, email="a@example.com", name="A", password_hash="-")
+        teams.add_member(session, team.id, user.id, "owner")
+        expires_at = datetime.now(UTC) + timedelta(days=1)
+        session.add(
+            UserSession(token_hash=hash_token(token), user_id=user.id, expires_at=expires_at, address="", user_agent="")
+        )
+        return team.slug, f"{SESSION_COOKIE}={token}"
+
+
+@contextmanager
+def served(engine: Engine) -> Iterator[Callable[[str], float]]:
+    """Serve the web application on a filled database; yields what asks for a page and returns its milliseconds."""
+    slug, cookie = sign_in(engine)
+    folder = Path(tempfile.mkdtemp(prefix="cachescope-benchmark-"))
+    port = chaos.free_port()
+    installation = serving.Installation(folder, engine.url.render_as_string(hide_password=False), port)
+    try:
+        installation.start("web")
+        serving.wait_for(lambda: installation.is_up("web"), f"the web process; see {folder}")
+        with httpx.Client(base_url=installation.url, headers={"Cookie": cookie}, timeout=60) as client:
+
+            def ask(path: str) -> float:
+                started = time.perf_counter()
+                answer = client.get(path.format(team=slug))
+                taken = (time.perf_counter() - started) * 1000
+                if answer.status_code != 200:
+                    raise SystemExit(f"{path} answered {answer.status_code}")
+                return taken
+
+            yield ask
+    finally:
+        installation.stop()
+        shutil.rmtree(folder)
+
+
+def measure_http(engines: list[Engine], runs: int) -> dict[str, list[list[tuple[float]]]]:
+    """Time whole pages over loopback, every size in turn."""
+    period = f"from={LAST_DAY - timedelta(days=89)}&to={LAST_DAY}"
+    paths = {
+        "HTTP: repository page, half of all builds": "/teams/{team}/repositories/1?" + period,
+        "HTTP: repository page, another repository": "/teams/{team}/repositories/50?" + period,
+        "HTTP: repository page, no period": "/teams/{team}/repositories/1",
+    }
+    times: dict[str, list[list[tuple[float]]]] = {}
+    with ExitStack() as stack:
+        asks = [stack.enter_context(served(engine)) for engine in engines]
+        for name, path in paths.items():
+            times[name] = [[] for _ in asks]
+            for number in range(runs + 5):
+                for taken, ask in zip(times[name], asks, strict=True):
+                    milliseconds = ask(path)
+                    if number >= 5:
+                        taken.append((milliseconds,))
+    return times
 
 
 @contextmanager
@@ -347,11 +416,13 @@ def main() -> None:
             print(f"{engine.dialect.name}: {count:,} builds with {count * STEPS:,} steps in {taken:.0f} s")
             installations.append(Installation(engine))
         results = measure(installations, arguments.runs)
+        over_http = measure_http([installation.engine for installation in installations], arguments.runs)
         for installation in installations:
             if arguments.explain:
                 explain(installation.engine)
             installation.engine.dispose()
-    report(arguments.builds, results)
+    report(arguments.builds, results, ("milliseconds that passed", "milliseconds of work, database included"))
+    report(arguments.builds, over_http, ("milliseconds until the page was there",))
 
 
 if __name__ == "__main__":
