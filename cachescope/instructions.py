@@ -45,7 +45,13 @@ _EXPORTS = (
     "copying files",
     "exporting layers",
 )
-_CACHE_EXPORTS = ("exporting cache", "exporting content cache", "preparing build cache for export")
+_CACHE_EXPORTS = (
+    "exporting cache",
+    "exporting inline cache",
+    "exporting to GitHub Actions Cache",
+    "exporting content cache",
+    "preparing build cache for export",
+)
 _LONG_NAME = 1024
 """Longer names are not kept: 4,096 of them would fill the memory."""
 _FRONTENDS = ("resolve image config for ", "docker-image://")

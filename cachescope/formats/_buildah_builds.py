@@ -65,6 +65,8 @@ class _Step:
     started_seconds: float | None = None
     error: str | None = None
     output_lines: int = 0
+    image: bytes = b""
+    """What it was in the cache."""
 
 
 @dataclass(slots=True)
@@ -144,7 +146,14 @@ class BuildahBuilds:
         if not self._live or not self._live[-1].steps:
             return False
         step = self._live[-1].steps[-1]
-        return step.keyword == "RUN" and step.status is StepStatus.RUNNING
+        return step.keyword == "RUN" and step.status is StepStatus.RUNNING and not step.cached
+
+    def ends_with(self, image: bytes) -> bool:
+        """Tell whether an id alone is that of the last step, found in the cache: up to 1.18 no COMMIT stands above."""
+        if not self.is_inside or not self._live[-1].steps:
+            return False
+        step = self._live[-1].steps[-1]
+        return bool(step.cached) and step.head.total is None and step.image == image
 
     def headline(self, head: Headline, above: Sequence[bytes]) -> bool:
         """Take a headline if it can be one; tell whether it was. `above` are the lines over it, the nearest last."""
@@ -167,6 +176,8 @@ class BuildahBuilds:
         step = self._live[-1].steps[-1]
         arrow = arrow_of(line)
         step.cached = arrow is not None and step.keyword != "FROM" and _FROM_CACHE.fullmatch(arrow) is not None
+        if step.cached and arrow is not None:
+            step.image = arrow[-64:]
 
     def commit(self, name: str, place: Place) -> None:
         """Take `COMMIT name`: the steps are over, the image is written."""

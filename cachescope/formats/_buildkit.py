@@ -37,6 +37,8 @@ _EXPORTED = re.compile(
     r"(exporting manifest list|exporting manifest|writing image|exporting config|naming to|pushing manifest for"
     r"|unpacking to) (\S{1,2048})"
 )
+_DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m(?!s))?(?:(\d{1,9}(?:\.\d{1,12})?)(ns|[uµμ]s|ms|s))?(?<=[smh])")
+_SECONDS_PER = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LAYER = re.compile(rb" sha256:([0-9a-f]{64}) [0-9.]{1,12}[kMGT]?B / ([0-9.]{1,12}[kMGT]?B)")
 _CANCELED = re.compile(
@@ -339,6 +341,16 @@ def parse_size(text: str) -> int | None:
 def parse_seconds(text: str) -> float | None:
     """Read a number of seconds of at most ten digits."""
     return float(text) if re.fullmatch(r"\d{1,10}(?:\.\d{0,9})?", text) else None
+
+
+def parse_duration(text: str) -> float | None:
+    """Read a duration as Go prints it: `70.886µs`, `500ms`, `1m2.5s`, `1h0m3s`."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        return None
+    hours, minutes, number, unit = match.groups()
+    seconds = float(number) * _SECONDS_PER[unit] if number else 0.0
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + seconds
 
 
 def is_cancellation(error: str) -> bool:

@@ -67,6 +67,13 @@ _SURE_WORDS = (
     b"/var/lib/docker/",
     b"cannot stop",
 )
+# How people leave lines out where they quote a log: `...`, `[…]`, `<snip>`, `# output omitted`.
+_ELISION = re.compile(
+    rb"[ \t]{0,16}(?:[\[(<#/*-]{1,4} ?)?"
+    rb"(?:(?:\.|\xe2\x80\xa6){1,60}|(?:[a-z]{1,12} ){0,3}(?:snip|snipped|omitted|truncated))"
+    rb"(?: ?[\])>*/-]{1,4})?\s{0,16}",
+    re.IGNORECASE,
+)
 _PULL_PROGRESS = re.compile(
     rb"(?:[0-9a-f]{12}: )?"
     rb"(?:Pulling |Waiting|Verifying |Download|Extracting|Pull complete|Retrying|Already exists|Digest: |Status: )"
@@ -79,9 +86,12 @@ def arrow_of(line: bytes) -> bytes | None:
     Output without a final newline may stand in front of the arrow, a CI's prefix too.
     """
     at = line.rfind(b"--->")
-    if at < 0:
+    if at >= 0:
+        rest = line[at + 4 :]
+    elif (at := line.rfind(b"---&gt;")) >= 0:
+        rest = line[at + 7 :]  # the source of a page
+    else:
         return None
-    rest = line[at + 4 :]
     if b"\x1b" in rest:
         rest = ESCAPES.sub(b"", rest)
     return rest.strip()
@@ -257,10 +267,11 @@ class DockerBuilds:
         if self._continue_where_removed(head, keyword, lines, above):
             return True
         ends_step = bool(lines) and self._ends_step(lines[-1])
+        is_elided = bool(lines) and head.number > 1 and _ELISION.fullmatch(lines[-1]) is not None
         return (
             self._continue(head, keyword, above, ends_step)
             or self._start(head, keyword, service)
-            or self._continue_after_gap(head, keyword, ends_step)
+            or self._continue_after_gap(head, keyword, ends_step or is_elided)
             or self._start_in_the_middle(head, keyword, ends_step)
         )
 
@@ -465,7 +476,9 @@ class DockerBuilds:
         return True
 
     def _start(self, head: Headline, keyword: str, service: str | None) -> bool:
-        if head.number > (1 if head.total is not None else 0) and not (head.number == 1 and not self._live):
+        # Up to 1.9 steps are counted from 0, up to 1.12 without a total: a second `Step 1` begins only with FROM.
+        is_first = head.number == 1 and (head.total is not None or not self._live or keyword == "FROM")
+        if head.number > 0 and not is_first:
             return False
         context, self._context = self._context, None
         if self._in_run() and context is None and service is None:

@@ -29,7 +29,10 @@ _COMMIT = re.compile(rb"(?:\[[a-z0-9/_.]{1,64}\] )?(?:\[\d{1,4}/\d{1,4}\] )?COMM
 _TAGGED = re.compile(rb"Successfully tagged (\S{1,512})\s*")
 _FULL_ID = re.compile(rb"[0-9a-f]{64}")
 # `Error: building at STEP "RUN false": …`; older: `error building at STEP "RUN false": error while running runtime: …`.
-_AT_STEP = re.compile(rb"(?:[Ee]rror:? |level=error msg=\"?).{0,256}?(?:building )?at (?:STEP|step) ")
+_AT_STEP = re.compile(
+    rb"(?:[Ee]rror:? |level=error msg=\"?).{0,256}?(?:building )?at (?:STEP|step) |"
+    rb"(?:Error: )?error checking if cached image "
+)
 _ERROR = re.compile(
     rb"(?:Error: |error (?:building|creating|running|committing|pulling|copying)|ERRO\[\d{1,6}\] |FATA\[\d{1,6}\] |"
     rb"time=\S{1,64} level=(?:error|fatal) msg=)"
@@ -101,7 +104,7 @@ class _BuildahParser:
             return
         line = self._strip(raw)
         text = line.text
-        if builds.awaits_line and text.strip():
+        if builds.awaits_line and text.strip() and not text.startswith((b"DEBU[", b'time="')):
             builds.below_headline(raw)
         if b"\x1b" in text or b"\r" in text:
             text = visible(text)
@@ -118,6 +121,8 @@ class _BuildahParser:
             builds.warn((warning[1] or warning[2]).decode(errors="replace"))
         elif builds.is_committing:
             self._read_commit(text, place)
+        elif _FULL_ID.fullmatch(text.strip()) and builds.ends_with(text.strip()):
+            builds.written(text.strip().decode(), place)
         elif commit := _COMMIT.fullmatch(text):
             builds.commit((commit[1] or b"").decode(errors="replace"), place)
         elif _AT_STEP.match(text) is not None:
@@ -130,8 +135,8 @@ class _BuildahParser:
     def _read_commit(self, text: bytes, place: Place) -> None:
         if tagged := _TAGGED.fullmatch(text):
             self._builds.tagged(tagged[1].decode(errors="replace"), place)
-        elif _FULL_ID.fullmatch(text.strip()):
-            self._builds.written(text.strip().decode(), place)
+        elif _FULL_ID.fullmatch(image := text.strip().removeprefix(b"--> ")):  # with an arrow up to 1.7
+            self._builds.written(image.decode(), place)
         elif _ERROR.match(text):
             self._builds.fail(_message(text), place, is_sure=False)
 
@@ -141,7 +146,10 @@ class _Words:
 
     def __init__(self, chunk: bytes) -> None:
         self._chunk = chunk
-        self._next = {word: chunk.find(word) for word in (b"STEP ", b"COMMIT", b"at step ", *_UNREADABLE_WORDS)}
+        self._next = {
+            word: chunk.find(word)
+            for word in (b"STEP ", b"COMMIT", b"at step ", b"checking if cached", *_UNREADABLE_WORDS)
+        }
 
     def next_line(self, position: int) -> int:
         """Return where that line begins, at or behind `position`; -1 where there is none."""

@@ -11,6 +11,14 @@
     #9 importing cache manifest from registry/app:cache
     #9 ERROR: registry/app:cache: not found
 
+Docker 18.09 told the fields of a vertex instead of its end (its display.go of 2018):
+
+    #5 [2/3] RUN make
+    #5       digest: sha256:c9f1e8bcf2f5b3b1a0d2b8f4fcf0ee0f6c5b7b2a9e61f5a0b3cdd4c1f6a8e7d3
+    #5      started: 2019-03-05 05:24:07.600239706 +0000 UTC
+    #5    completed: 2019-03-05 05:24:08.100239706 +0000 UTC
+    #5     duration: 500ms
+
 Printed by BuildKit's util/progress/progressui (printer.go). A line belongs to the block that is open, not to its
 number: clients before 0.11 print output under `#0`. Output always carries a time, so it cannot imitate a headline.
 """
@@ -27,6 +35,7 @@ from cachescope.formats._buildkit import (
     decode,
     is_cancellation,
     is_last_word,
+    parse_duration,
     parse_seconds,
     proven_target,
     strip_escapes,
@@ -35,6 +44,7 @@ from cachescope.formats._buildkit import (
 from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.instructions import parse_step_name
 from cachescope.model import StepKind, StepStatus
+from cachescope.prefixes._stamps import parse_stamp
 from cachescope.prefixes.base import LinePrefix
 from cachescope.prefixes.none import PREFIX as BARE
 
@@ -81,6 +91,7 @@ _IS_SURE = re.compile(_SURE_NAME)
 _ENDS = (b"DONE", b"CACHED", b"CANCELED", b"ERROR", b"...")
 """How a block ends, or stops for a while."""
 _ENDING = re.compile(rb"#[0-9*]{1,12} (?:DONE [0-9.*]{1,12}s|CACHED|CANCELED|ERROR: [^\n]{0,2000})\r*$", re.MULTILINE)
+_FAILED_STEP = re.compile(rb"#[0-9*]{1,12} ERROR: (?:process \"|executor failed running)")
 _FIRST_NAMES = (
     "[internal] load build definition",
     "[internal] load local bake",
@@ -88,6 +99,8 @@ _FIRST_NAMES = (
     "[internal] booting",
 )
 _BEGINNINGS = (*_FIRST_NAMES, "[internal] load .dockerignore")
+# What 18.09 prints of a vertex: `#5     duration: 1m2.5s`, `#5       cached: true`, `#5        error: "…"`.
+_FIELD = re.compile(rb" {2,12}(digest|name|started|completed|duration|cached|error): (.*)", re.DOTALL)
 _LONG_NAME = 1024
 """Longer names are not remembered: they would fill the memory."""
 _DONE_STATUS, _CACHED_STATUS, _RUNNING_STATUS = StepStatus.DONE, StepStatus.CACHED, StepStatus.RUNNING
@@ -129,6 +142,7 @@ class _Build(Solve):
         "highest",
         "is_over",
         "opened",
+        "tells_fields",
     )
 
     def __init__(self, line: int) -> None:
@@ -144,6 +158,8 @@ class _Build(Solve):
         """The client has said its last word."""
         self.head_is_cut = False
         self.has_instructions = False
+        self.tells_fields = False
+        """It is one of 18.09, whose vertices end with fields."""
         self.at_first: float | None = None
         self.at_last: float | None = None
         self._known = 0
@@ -192,6 +208,8 @@ class _Parser:
         self._last_output = b""
         self._ends_in_output = False
         """The last line that was taken as output has a step's number, so nothing before it was the client's end."""
+        self._nameless: tuple[_Build, bytes] | None = None
+        """A build that failed, and the number of the step, whose headline is missing."""
         self._open: _Build | None = None
         """The build whose block is open: the only one that further lines without a headline can belong to."""
         self._at: float | None = None
@@ -308,7 +326,9 @@ class _Parser:
             return
         vertex = build.vertices.get(build.current)
         if vertex is not None:
-            vertex.output_lines += lines
+            # 18.09 leaves blank lines and may print output behind the end of its step.
+            key = b"#" + build.current + b" "
+            vertex.output_lines += lines if not build.tells_fields else text.count(key, start, end)
             if " FROM " in vertex.name:
                 build.note_layers(vertex, text[start:end])
         tail = text[max(start, end - 4096) : end].rstrip(b"\r\n")
@@ -387,8 +407,29 @@ class _Parser:
                 self._body(build, vertex, rest)
                 return  # unless it is the headline of another build's vertex of that number
         if may_end and (rest == b"..." or _is_ending(rest)):
+            if build is None and rest.startswith(b"ERROR: "):
+                self._fail_without_headline(key, rest, line)
             return  # of a vertex whose headline was cut away
         self._headline(key, rest, line)
+
+    def _fail_without_headline(self, key: bytes, rest: bytes, line: int) -> None:
+        """Take the failure of a step that was announced in lines that are missing; the trailer may name it."""
+        build = self._start(line)
+        build.head_is_cut = True
+        build.fail(decode(rest[7:]))
+        self._nameless = build, key
+
+    def _name(self, text: bytes, line: int) -> None:
+        """Take the name of a step whose headline is missing from the head of the trailer: ` > [3/4] RUN make:`."""
+        if self._nameless is None:
+            return
+        (build, key), self._nameless = self._nameless, None
+        name = decode(text.lstrip(b" >").rstrip(b"\r ")).removesuffix(":")
+        if line != self._cut_line and build in self._active and parse_step_name(name).instruction is not None:
+            vertex = build.add(key, Vertex(name, line, number=int(key) if key.isdigit() else None))
+            vertex.status, vertex.error = StepStatus.FAILED, build.error
+            build.last_line = line
+            self._steps += 1
 
     def _ends(self, build: _Build, vertex: Vertex, key: bytes, rest: bytes) -> bool:
         """Take the end of a block: `...`, `DONE 1.2s`, `CACHED`, `ERROR: …`, `CANCELED`."""
@@ -436,7 +477,37 @@ class _Parser:
         if rest[:7] == b"sha256:" and vertex.digest is None and _DIGEST.match(rest):
             vertex.digest = rest.decode()
             return
+        field = _FIELD.match(rest) if rest[:2] == b"  " else None
+        if field is not None:
+            self._field(build, vertex, field[1], decode(field[2]))
+            return
         build.note(vertex, decode(rest))
+
+    def _field(self, build: _Build, vertex: Vertex, name: bytes, value: str) -> None:
+        """Take what 18.09 says of a vertex: each run of it begins and ends; then whether it was cached, or failed."""
+        build.tells_fields = True
+        if name == b"digest":
+            vertex.digest = value if _DIGEST.fullmatch(value.encode(errors="replace")) else vertex.digest
+        elif name == b"started":
+            vertex.status, began = StepStatus.RUNNING, parse_stamp(value.removesuffix(" UTC"))
+            vertex.started = began if vertex.started is None else vertex.started
+            if build.started is None:
+                build.started = began
+        elif name == b"completed":
+            vertex.status, ended = StepStatus.DONE, parse_stamp(value.removesuffix(" UTC"))
+            if ended is not None and build.started is not None:
+                build.duration = round(max(build.duration or 0.0, ended - build.started), 3)
+        elif name == b"duration":
+            seconds = parse_duration(value)
+            if seconds is not None:
+                vertex.duration = round((vertex.duration or 0.0) + seconds, 6)
+        elif name == b"cached" and value == "true":
+            vertex.status = StepStatus.CACHED
+        elif name == b"error":
+            error = value.strip('"').replace('\\"', '"')
+            vertex.status, vertex.error = StepStatus.FAILED, error
+            if is_cancellation(error):
+                vertex.status = StepStatus.CANCELED
 
     def _headline(self, key: bytes, rest: bytes, line: int) -> None:
         """Open a block: of a vertex that is new, goes on, or begins another build."""
@@ -466,7 +537,7 @@ class _Parser:
             build.has_instructions = build.has_instructions or name.is_instruction
         elif vertex.name != text:
             vertex.name = text if "@" not in vertex.name or "@" in text else vertex.name
-        if vertex.status is not _RUNNING_STATUS:
+        if vertex.status is not _RUNNING_STATUS and not build.tells_fields:
             vertex.status = _RUNNING_STATUS
         if build.at_first is None:
             build.at_first = self._at
@@ -599,6 +670,7 @@ class _Parser:
         if text.startswith((b" > ", b"> [")):
             self._in_trailer = self._bar
             self._bar = False
+            self._name(text, line)
             return
         if self._in_trailer:
             return
@@ -714,11 +786,15 @@ class _BuildkitPlain:
         b" DONE ",
         b"CACHED",
         b"building with",
+        b"exporting to ",
+        b"did not complete successfully",
+        b"executor failed running",
     )
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return 0.9 for headlines with their ends, less for one of the two."""
         headlines = endings = 0
+        has_failed = False
         for raw in head.split(b"\n"):
             if b"#" not in raw:
                 continue
@@ -726,9 +802,12 @@ class _BuildkitPlain:
             if not line.continues and line.text.startswith(b"#"):
                 headlines += _HEADLINE.match(line.text) is not None
                 endings += _ENDING.match(line.text) is not None
+                has_failed = has_failed or _FAILED_STEP.match(line.text) is not None
                 if headlines and endings:
                     return 0.9
-        return 0.5 if headlines or endings > 1 else 0.0
+        if headlines or endings > 1:
+            return 0.5
+        return 0.4 if endings and has_failed else 0.0
 
     def parser(self, prefix: LinePrefix) -> LogParser:
         """Open a parser."""

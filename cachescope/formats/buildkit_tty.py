@@ -30,6 +30,9 @@ _ROW = re.compile(rb"[ \t]{0,16}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(?=\S)")
 _SECONDS = re.compile(rb"\d{1,9}\.\ds$")
 _LONE_SECONDS = re.compile(rb"[ \t]{0,200}(\d{1,9}\.\d)s[ \r]*$")
 _STATES = {b"CACHED": StepStatus.CACHED, b"ERROR": StepStatus.FAILED, b"CANCELED": StepStatus.CANCELED}
+# Compose that builds with bake counts what it built below the rows.
+_BUILT = re.compile(rb"[ \t]{0,16}\[\+\] (?:B|b)uild(?:ing)? (\d{1,4})/\1(?!\d)")
+_COMPOSE = re.compile(rb"Building ([\w.-]{1,128})\s*")
 _SHORTEST_CUT = 24
 _FRAME_ROWS = 2_000
 
@@ -37,11 +40,13 @@ _FRAME_ROWS = 2_000
 class _Screen(Solve):
     """One build and its latest frame."""
 
-    __slots__ = ("cut", "elapsed", "has_colours", "is_over", "last_row", "now", "running", "shown", "total")
+    __slots__ = ("cut", "elapsed", "has_colours", "has_head", "is_over", "last_row", "now", "running", "shown", "total")
 
     def __init__(self, line: int) -> None:
         super().__init__("buildkit-tty", line)
         self.elapsed = 0.0
+        self.has_head = True
+        """`[+] Building 2.5s (8/9)` stands above the rows; not so where somebody copied only these."""
         self.now = self.total = 0
         self.has_colours = False
         self.is_over = False
@@ -107,7 +112,7 @@ class _Screen(Solve):
     def settle(self) -> None:
         """Decide what is still at work by the latest frame: without colours, the counter and the order tell."""
         running = self.running
-        if self.finished:
+        if self.finished or not self.has_head:
             running = set()
         elif not self.has_colours:
             plain = [vertex for vertex in self.shown if id(vertex) in running]
@@ -130,6 +135,8 @@ class _Parser:
         self._steps = 0
         self._rows = 0
         self._dropped = 0
+        self._service: tuple[str, int] | None = None
+        """What compose version 1 says before it builds."""
         self._cut_line = 0
         """A last line without a line end: a row there may be cut."""
 
@@ -140,6 +147,8 @@ class _Parser:
         for number, raw in enumerate(chunk.split(b"\n"), first_line):
             if b"=> " in raw or b"[+] Building " in raw or self._screen is not None:
                 self._line(strip(raw).text, number)
+            if b"Building " in raw and (service := _COMPOSE.fullmatch(strip(raw).text)):
+                self._service = service[1].decode(errors="replace"), number
         return None
 
     def _line(self, text: bytes, number: int) -> None:
@@ -153,10 +162,17 @@ class _Parser:
             return
         screen = self._screen
         if screen is None:
-            return
+            if _is_telling_row(text) and number != self._cut_line:
+                screen = self._screen = self._opened(number)
+                screen.has_head = False
+            else:
+                return
         if text[:20].lstrip(b" \t").startswith(b"=> "):
             if not screen.is_over and number != self._cut_line:
                 self._row(text, escapes, number)
+        elif _BUILT.match(text) is not None and not screen.is_over:
+            screen.finished = True
+            screen.last_line = number
         elif screen.last_row is not None and screen.last_row.duration is None and (lone := _LONE_SECONDS.match(text)):
             screen.last_row.duration = float(lone[1])  # a console broke the row
         elif text.startswith((b" > ", b"\x1b[34m > ")):
@@ -169,11 +185,18 @@ class _Parser:
         screen = self._screen
         if screen is None or screen.is_over or self._begins(screen, elapsed, is_finished=head[4] is not None):
             self._close()
-            screen = self._screen = _Screen(number)
+            screen = self._screen = self._opened(number)
+        screen.has_head = True
         screen.begin_frame(elapsed, now, total)
         screen.finished = head[4] is not None
         screen.last_line = number
         self._rows = 0
+
+    def _opened(self, number: int) -> _Screen:
+        screen = _Screen(number)
+        if self._service is not None and number - self._service[1] <= 2:
+            screen.service = self._service[0]
+        return screen
 
     def _begins(self, screen: _Screen, elapsed: float, *, is_finished: bool) -> bool:
         """Tell whether a frame is another build's: time runs backwards, or on after the end."""
@@ -246,6 +269,8 @@ class _Parser:
             warnings.append(f"More than {STEP_CAP:,} steps: {self._dropped:,} later builds are not listed.")
         for found in self.builds():
             screens = {step.text for step in found.build.steps}
+            if self._screen is not None and not self._screen.has_head and found.first_line == self._screen.line:
+                warnings.append(f"The head of the build at line {found.first_line} is cut off.")
             if not screens:
                 warnings.append(f"The screen of the build at line {found.first_line} shows no steps.")
         return warnings
@@ -269,6 +294,15 @@ def _strip_end(text: bytes) -> bytes:
     return text
 
 
+def _is_telling_row(text: bytes) -> bool:
+    """Tell whether a row without a frame's head can only be a builder's: a step that BuildKit knows, and its time."""
+    row = _ROW.match(text)
+    if row is None or row[1] is not None:
+        return False
+    name, _, seconds = _split_row(text[row.end() :])
+    return seconds is not None and name.startswith("[") and parse_step_name(name).kind is not StepKind.OTHER
+
+
 def _is_renamed(known: str, name: str) -> bool:
     """Tell whether bake shows a shared step under another target now: `[api common 2/5]`, `[worker common 2/5]`."""
     left, right = parse_step_name(known), parse_step_name(name)
@@ -279,16 +313,16 @@ def _is_renamed(known: str, name: str) -> bool:
 
 def _found(screen: _Screen) -> FoundBuild:
     screen.settle()
-    screen.duration = screen.elapsed
+    screen.duration = screen.elapsed if screen.has_head else None
     return FoundBuild(screen.build(), screen.line, screen.last_line)
 
 
 class _BuildkitTty:
-    needles = (b"[+] Building ",)
+    needles = (b"[+] Building ", b"=> [", b"=> ERROR [", b"=> CACHED [")
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
-        """Return 0.95 for a frame's head with rows, 0.3 for a head alone."""
-        has_head = False
+        """Return 0.95 for a frame's head with rows, 0.5 for rows, 0.3 for a head alone."""
+        has_head, rows = False, 0
         for raw in head.split(b"\n")[:4000]:
             text = prefix.strip(raw).text
             text = text[lead.end() :] if (lead := _LEAD.match(text)) is not None else text
@@ -296,6 +330,10 @@ class _BuildkitTty:
                 has_head = True
             elif has_head and _ROW.match(text) and _split_row(text)[2] is not None:
                 return 0.95
+            elif b"=> " in text and _is_telling_row(text):
+                rows += 1
+        if rows > 1 or (rows and has_head):
+            return 0.5
         return 0.3 if has_head else 0.0
 
     def parser(self, prefix: LinePrefix) -> LogParser:

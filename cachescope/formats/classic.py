@@ -34,7 +34,7 @@ _EVENT = re.compile(
     rb"S(?:tep \d{1,5}(?:/\d{1,5})? ?: |uccessfully (?:built|tagged) |ending build context to Docker daemon)"
 )
 _HEADLINE = re.compile(rb"Step (\d{1,5})(?:/(\d{1,5}))? ?: (.*)", re.DOTALL)
-_ARROWS = re.compile(rb"---> (?:Using cache|Running in [0-9a-f]{6}|[0-9a-f]{12}\b)")
+_ARROWS = re.compile(rb"---(?:>|&gt;) (?:Using cache|Running in [0-9a-f]{6}|[0-9a-f]{12}\b)")
 _BUILT = re.compile(rb"Successfully built ((?:sha256:)?[0-9a-f]{6,64})\s*")
 _TAGGED = re.compile(rb"Successfully tagged (\S{1,512})\s*")
 _CODE = re.compile(rb"\d{0,9}")
@@ -144,7 +144,7 @@ class _ClassicParser:
 
 
 class _Classic:
-    needles = (b"Step 1", b"Step 0", b"---> ", _CONTEXT)
+    needles = (b"Step 1", b"Step 0", b"---> ", b"---&gt; ", _CONTEXT)
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return how much of what the classic builder prints around a step is there."""
@@ -157,7 +157,7 @@ class _Classic:
                 has_headline = has_headline or is_known
                 has_first = has_first or (is_known and headline[1] in (b"0", b"1"))
             has_context = has_context or text.startswith(_CONTEXT)
-            has_end = has_end or _BUILT.fullmatch(text) is not None
+            has_end = has_end or _BUILT.fullmatch(text) is not None or _FAILED in text
         has_arrow = _ARROWS.search(head) is not None
         if has_first:
             return 0.95 if has_arrow else 0.85

@@ -92,6 +92,10 @@ class _Step:
     output_lines: int = 0
     output_from: int | None = None
     """The line of `Running: […]`: below it the command speaks."""
+    arguments_at: int | None = None
+    """The line of `args: […]`, below which it speaks where no `Running:` follows (up to 0.16)."""
+    messages: int = 0
+    """kaniko's own lines since then."""
     is_snapshot_taken: bool = False
     told_at: int = 0
     """The last line that told it; a log may have lines twice."""
@@ -176,6 +180,8 @@ class _KanikoParser:
         build.last_line = message.line
         if message.seconds is not None:
             build.last_seconds = message.seconds
+        if build.steps:
+            build.steps[-1].messages += 1
         if message.level == b"WARN":
             self._read_warning(build, text)
             return
@@ -235,9 +241,11 @@ class _KanikoParser:
 
     def _end_command(self, build: _OpenBuild, message: _Message) -> None:
         step = build.steps[-1]
-        step.is_snapshot_taken = True
         if step.output_from is not None:
             step.output_lines = max(0, message.line - step.output_from - 1)
+        elif step.arguments_at is not None and not step.is_snapshot_taken:
+            step.output_lines = max(0, message.line - step.arguments_at - step.messages)
+        step.is_snapshot_taken = True
 
     def _end_step(self, build: _OpenBuild, message: _Message) -> None:
         if not build.steps or build.steps[-1].status is not StepStatus.RUNNING:
@@ -257,6 +265,8 @@ class _KanikoParser:
                 step.cached = True
             elif text.startswith("Running: [") and step.keyword == "RUN":
                 step.cached, step.output_from, step.is_snapshot_taken = False, message.line, False
+            elif text.startswith("args: [") and step.keyword == "RUN":
+                step.arguments_at, step.messages, step.is_snapshot_taken = message.line, 0, False
             elif text.startswith(_SNAPSHOTS):
                 build.takes_snapshots = build.takes_snapshots or text.startswith("Taking snapshot of ")
                 self._end_command(build, message)
@@ -337,6 +347,8 @@ class _Kaniko:
         b"Taking snapshot of f",
         b"Skipping unpacking as no commands",
         b" build triggers",
+        b"No cached layer found for cmd ",
+        b"Checking for cached layer ",
         b"error building image: ",
         b"error checking push permissions",
     )

@@ -27,8 +27,11 @@ _BEHIND_ID = re.compile(
     % b"|".join(rb"(?<=[0-9a-f]{64}[ \r]{%d}\n)" % blanks for blanks in range(1, 9))
 )
 _FAILED = re.compile(
+    rb"The command ['\"].{1,65536}['\"] returned a non-zero code: \d{1,9}$|"
     rb"(?:ERROR: |error: )?(?:failed to (?:build|solve)(?:: | with frontend )|unable to prepare context: |"
-    rb"failed to read dockerfile: |resolve : lstat |failed to fetch metadata: )"
+    rb"Service '[^'\n]{1,200}' failed to build|failed to read dockerfile: |resolve : lstat |failed to fetch metadata: |"
+    rb"error checking context: )",
+    re.DOTALL,
 )
 _COMMAND = re.compile(rb"\b(docker|podman|buildah|nerdctl)(?: [^\n|;&]{1,200})? (?:build|bud)\b([^\n]{0,2048})")
 _QUIET = re.compile(rb"(?:^|\s)(?:-q|--quiet|-[a-zA-Z]{0,4}q[a-zA-Z]{0,4})(?:\s|=true|$)")
@@ -36,7 +39,13 @@ _OTHER = re.compile(
     rb"#\d{1,5} (?:\[|DONE |CACHED|ERROR)|=> (?:CACHED |ERROR )?\[|\{\"(?:vertexes|stream)\":|"
     rb"S(?:tep|TEP) \d{1,4}(?:/\d{1,4})? ?: |INFO(?:\[\d{4}\])? "
 )
-_WORDS = (b"failed to ", b"unable to prepare context: ", b"resolve : lstat ")
+_WORDS = (
+    b"failed to ",
+    b"returned a non-zero code: ",
+    b"error checking context: ",
+    b"unable to prepare context: ",
+    b"resolve : lstat ",
+)
 _LINES_ABOVE = 400
 _REACH = 64 * 1024
 _BUILD_CAP = 1_000
@@ -108,7 +117,9 @@ class _QuietParser:
             )
         elif _FAILED.match(text) and not self._talks:
             self._asked_at = -_LINES_ABOVE
-            builder = "buildkit" if b"failed to solve" in text else None
+            builder = (
+                "buildkit" if b"failed to solve" in text else "docker" if text.startswith(b"The command") else None
+            )
             error = text[:16384].decode(errors="replace").removeprefix("ERROR: ")
             self._add(Build(builder=builder, format="quiet", outcome=Outcome.FAILED, error=error, line=line), line)
         self._is_begun = self._is_begun or bool(text)
