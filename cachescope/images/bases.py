@@ -1,9 +1,12 @@
 """Where the base image ends and the own layers begin."""
 
+import re
 from collections.abc import Sequence
 
 from cachescope.images.instructions import HistoryEntry
 
+# What buildah notes at the first own entry; of its intermediate images it notes the id alone.
+_NAMED = re.compile(r"FROM (?![0-9a-f]{12,64}$)\S")
 _IMPORTED = ("imported from", "debuerreotype", "bazel", "nix")
 
 
@@ -28,7 +31,7 @@ def count_base_entries(history: Sequence[HistoryEntry], own_instructions: int | 
     tagged = [place for place, entry in enumerate(history[:-1]) if entry.tags]
     if tagged:
         return tagged[-1] + 1
-    noted = next((place for place, entry in enumerate(history) if entry.comment.startswith("FROM ")), None)
+    noted = next((place for place, entry in enumerate(history) if _NAMED.match(entry.comment)), None)
     if noted is not None:
         return 0 if history[noted].comment.startswith("FROM scratch") else noted
     found = max(_foreign_bottom(history), _after_command(history))
@@ -73,4 +76,4 @@ def _after_command(history: Sequence[HistoryEntry]) -> int:
 def _begins_itself(history: Sequence[HistoryEntry]) -> bool:
     """Tell whether the bottom is what FROM scratch leads to: files are added to nothing."""
     written = (entry.keyword for entry in history if entry.keyword not in (None, "ARG", "LABEL", "ENV"))
-    return next(written, None) in ("ADD", "COPY")
+    return next(written, None) in ("ADD", "COPY", "WORKDIR")
