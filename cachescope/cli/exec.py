@@ -14,11 +14,13 @@ import typer
 
 from cachescope.cli import options
 from cachescope.cli.environment import clean
+from cachescope.cli.gathering import gather
 from cachescope.cli.here import describe_here, tell
 from cachescope.cli.packing import PIECE, make_private_file, pack_log
 from cachescope.cli.running import NOT_EXECUTABLE, NOT_FOUND, Recorder, run
 from cachescope.cli.words import printable
 from cachescope.redaction import Redactor, redact_text
+from cachescope.surroundings import write_surroundings
 
 UPLOAD_SECONDS = 10.0
 """A build waits no longer for its log to be sent; most are sent within a second."""
@@ -49,6 +51,12 @@ def execute(
         Path | None,
         typer.Option(help="Keep the log in this file too, and the command line as JSON in one named .command.json."),
     ] = None,
+    no_evidence: Annotated[
+        bool,
+        typer.Option(
+            "--no-evidence", help="Send the log alone, not what tells why steps missed: Dockerfile, file names."
+        ),
+    ] = False,
     upload_seconds: Annotated[
         float, typer.Option(help="How long the build may wait for its log to be sent; 0 sends nothing.", min=0, max=600)
     ] = UPLOAD_SECONDS,
@@ -89,7 +97,8 @@ def execute(
             if upload_seconds and file.seek(0, os.SEEK_END):
                 parameters = describe_here() | {name: value for name, value in given.items() if value}
                 parameters.setdefault("outcome", outcome_of(status))
-                send(file, parameters, url, token, upload_seconds)
+                evidence = None if no_evidence else look_around(program)
+                send(file, parameters, url, token, upload_seconds, evidence=evidence)
         except KeyboardInterrupt:
             tell("The log was not sent.")
         except Exception as error:  # noqa: BLE001  # the build has its status, whatever becomes of its log
@@ -110,7 +119,25 @@ def keep_record(file: IO[bytes], path: Path, program: Sequence[str]) -> None:
     path.with_name(f"{path.name}.command.json").write_bytes(orjson.dumps(words, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def send(file: IO[bytes], parameters: Mapping[str, str], url: str | None, token: str | None, seconds: float) -> None:
+def look_around(program: Sequence[str]) -> bytes | None:
+    """Say what surrounds the build, as JSON; a build goes on without it, whatever happens."""
+    try:
+        found = gather(program, Path.cwd())
+    except Exception as error:  # noqa: BLE001  # a look at the folder must not cost the log
+        tell(f"What the build was made from could not be read: {error}")
+        return None
+    return None if found.is_empty else orjson.dumps(write_surroundings(found))
+
+
+def send(
+    file: IO[bytes],
+    parameters: Mapping[str, str],
+    url: str | None,
+    token: str | None,
+    seconds: float,
+    *,
+    evidence: bytes | None = None,
+) -> None:
     """Send the log with `cachescope push`, which is stopped when it takes too long; what cannot be sent is kept.
 
     A process of its own: its network library is not loaded before the build, and whatever hangs in it can be ended.
@@ -120,6 +147,11 @@ def send(file: IO[bytes], parameters: Mapping[str, str], url: str | None, token:
         pack_log(pieces(file), kept)
     path = Path(kept.name)
     words = push_words(path, url or os.environ.get("CACHESCOPE_URL"), parameters)
+    beside = path.with_name(f"{path.name}.evidence.json")
+    if evidence is not None:
+        beside.touch(0o600)
+        beside.write_bytes(evidence)
+        words.append(f"--evidence={beside}")
     environment = {**os.environ, "CACHESCOPE_TOKEN": token} if token else dict(os.environ)
     try:
         done = subprocess.run(  # noqa: S603  # ourselves
@@ -136,6 +168,7 @@ def send(file: IO[bytes], parameters: Mapping[str, str], url: str | None, token:
         was_sent = False
     if was_sent:
         path.unlink()
+        beside.unlink(missing_ok=True)
         tell(f"The build's cache: {done.stdout.decode(errors='replace').strip()}")
     else:
         tell("The log is kept. Send it later with:")

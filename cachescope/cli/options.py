@@ -1,5 +1,6 @@
 """What can be said about a log on the command line: the options that `push` and `exec` share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,4 +28,13 @@ Ci = Annotated[str | None, typer.Option(help="CI system, such as github-actions.
 RunUrl = Annotated[str | None, typer.Option(help="Address of the CI run.")]
 Key = Annotated[
     str | None, typer.Option(help="A repeated upload with the same key is one delivery; else made from log and run.")
+]
+Context = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="The build context: sends its Dockerfile, and names and hashes of its files, which tell why steps missed.",
+    ),
 ]

@@ -2,16 +2,20 @@
 
 import os
 import tempfile
+from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 
 from cachescope.cli import inputs, options
+from cachescope.cli.gathering import gather_context
 from cachescope.cli.here import describe_here, tell
 from cachescope.cli.packing import pack_log
 from cachescope.cli.uploading import ATTEMPTS, find_server, send_log, wait_for_builds
 from cachescope.cli.words import plural, printable
 from cachescope.errors import CachescopeError, UnreadableInputError
+from cachescope.surroundings import write_surroundings
 
 
 def command(
@@ -36,6 +40,13 @@ def command(
     ci: options.Ci = None,
     run_url: options.RunUrl = None,
     idempotency_key: options.Key = None,
+    context: options.Context = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F", help="What surrounds the build, as `cachescope exec` keeps it beside a log.", exists=True
+        ),
+    ] = None,
     no_environment: Annotated[
         bool, typer.Option("--no-environment", help="Send only what the options say; ask neither CI nor git.")
     ] = False,
@@ -69,6 +80,9 @@ def command(
     server = find_server(url, token, os.environ)
     parameters = {} if no_environment else describe_here()
     parameters |= {name: value for name, value in given.items() if value}
+    document = evidence.read_bytes() if evidence is not None else None
+    if context is not None:
+        document = gather_document(context, dockerfile)
     with inputs.open_file(file) as source, tempfile.TemporaryFile() as packed:
         logs = inputs.read_logs(file, source)
         log = next(logs, None)
@@ -83,7 +97,7 @@ def command(
             raise UnreadableInputError(f"Cannot send {'standard input' if file == '-' else file}: it is empty.")
         log_file = pack_log(chunks, packed)
         try:
-            delivery = send_log(log_file, server, parameters, attempts=attempts, notify=tell)
+            delivery = send_log(log_file, server, parameters, evidence=document, attempts=attempts, notify=tell)
         except CachescopeError as error:
             tell(str(error))
             raise typer.Exit(1) from error
@@ -93,3 +107,13 @@ def command(
         delivery = wait_for_builds(delivery, server, wait)
     for page in delivery.build_pages or (delivery.page,):
         print(printable(page))
+
+
+def gather_document(context: Path, dockerfile: str | None) -> bytes | None:
+    """Say what surrounds a build of this folder; None where there is no Dockerfile."""
+    file = Path(dockerfile) if dockerfile else context / "Dockerfile"
+    found = gather_context(context, file if file.is_file() or dockerfile is None else context / file)
+    if not found.dockerfiles:
+        tell(f"There is no Dockerfile at {file}, so only the log is sent.")
+        return None
+    return orjson.dumps(write_surroundings(found))

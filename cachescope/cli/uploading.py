@@ -1,8 +1,10 @@
 """A packed log on its way to a server: sent, again after a failure that may pass, and never twice."""
 
 import hashlib
+import itertools
 import random
 import re
+import secrets
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import orjson
+from backports import zstd
 
 from cachescope.cli.packing import PIECE, PackedLog
 from cachescope.cli.words import duration, printable
@@ -104,12 +107,17 @@ def send_log(
     server: Server,
     parameters: Mapping[str, str],
     *,
+    evidence: bytes | None = None,
     attempts: int = ATTEMPTS,
     timeout: httpx.Timeout | None = None,
     notify: Callable[[str], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Delivery:
-    """Send a packed log; raises UploadError when it was refused or could not be sent in all attempts."""
+    """Send a packed log; raises UploadError when it was refused or could not be sent in all attempts.
+
+    `evidence` is the JSON document of what surrounds the build; it makes the body a form of two parts.
+    """
+    body_headers, read_body = make_body(log, evidence)
     query = {**parameters, "idempotency_key": parameters.get("idempotency_key") or idempotency_key(log, parameters)}
     timeout = timeout or httpx.Timeout(30.0, connect=10.0)
     with httpx.Client(timeout=timeout, headers={"Authorization": f"Bearer {server.token}"}) as client:
@@ -120,12 +128,8 @@ def send_log(
                         "POST",
                         f"{server.url}/api/v1/uploads",
                         params=query,
-                        content=read_pieces(log),
-                        headers={
-                            "Content-Type": "text/plain; charset=utf-8",
-                            "Content-Encoding": "zstd",
-                            "Content-Length": str(log.packed_bytes),
-                        },
+                        content=read_body(),
+                        headers=body_headers,
                     ),
                     stream=True,
                 )
@@ -147,6 +151,29 @@ def send_log(
             notify(f"{problem} Trying again in {duration(seconds)} ({attempt} of {attempts}).")
             sleep(seconds)
     raise UploadError(problem)
+
+
+def make_body(log: PackedLog, evidence: bytes | None) -> tuple[dict[str, str], Callable[[], Iterator[bytes]]]:
+    """Return the headers of a request and what reads its body, from the beginning at each call."""
+    if evidence is None:
+        headers = {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Encoding": "zstd",
+            "Content-Length": str(log.packed_bytes),
+        }
+        return headers, lambda: read_pieces(log)
+    boundary = secrets.token_hex(16)
+    start = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="evidence"\r\n\r\n'.encode()
+        + zstd.compress(evidence, 9)
+        + f'\r\n--{boundary}\r\nContent-Disposition: form-data; name="log"\r\n\r\n'.encode()
+    )
+    end = f"\r\n--{boundary}--\r\n".encode()
+    headers = {
+        "Content-Type": f"multipart/form-data; boundary={boundary}",
+        "Content-Length": str(len(start) + log.packed_bytes + len(end)),
+    }
+    return headers, lambda: itertools.chain([start], read_pieces(log), [end])
 
 
 def read_pieces(log: PackedLog) -> Iterator[bytes]:

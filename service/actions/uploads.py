@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from cachescope.errors import ConflictError, CredentialsRefusedError, ForbiddenError, InvalidValueError
+from cachescope.surroundings import Surroundings
 from service.auth.tokens import hash_token
 from store.database import after_commit
 from store.models.accounts import Token
 from store.models.deliveries import Delivery
 from store.models.repositories import Repository
-from store.queries import accounts, deliveries, logs, repositories
+from store.queries import accounts, deliveries, evidence, logs, repositories
 from workers.hints import sender
 from workers.parameters import Value, read_idempotency_key, read_parameters
 from workers.receiving import ReceivedLog
@@ -76,7 +77,9 @@ def prepare_upload(session: Session, bearer: str | None, query: Mapping[str, obj
     )
 
 
-def accept_upload(session: Session, upload: Upload, received: ReceivedLog) -> tuple[Delivery, bool]:
+def accept_upload(
+    session: Session, upload: Upload, received: ReceivedLog, surroundings: Surroundings | None = None
+) -> tuple[Delivery, bool]:
     """Write the delivery of a log that lies in the store; says whether it is new or was accepted before.
 
     The workers hear of it once the transaction has been committed. Raises ConflictError when the key was used for
@@ -108,6 +111,8 @@ def accept_upload(session: Session, upload: Upload, received: ReceivedLog) -> tu
     }
     if not deliveries.insert(session, values):
         return _find_first(session, upload, key, received.written.digest), False
+    if surroundings is not None and not surroundings.is_empty:
+        evidence.save_evidence(session, delivery_id, repository.id, surroundings)
     if upload.is_first_use_in_a_while:
         accounts.touch_token(session, upload.token_id, now)
     after_commit(session, lambda: sender.send(delivery_id))

@@ -1,5 +1,7 @@
 """`POST /api/v1/uploads`: a log comes in as the body of a request and is on disk before the answer goes out."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import structlog
@@ -7,12 +9,13 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
-from cachescope.errors import CachescopeError, TooLargeError
+from cachescope.errors import CachescopeError, TooLargeError, UnsupportedInputError
 from service.actions.uploads import Upload, accept_upload, prepare_upload
 from service.api.models import DeliveryAnswer, to_delivery
 from service.dependencies import BEARER_SCHEME, base_url, bearer_of, engine_of, logs_of, metrics_of, settings_of
 from service.errors import responses
 from store.database import reading, transaction
+from workers.parts import PartsReceiver, read_boundary
 from workers.receiving import LogReceiver, ReceivedLog
 from workers.unpacking import read_encoding
 
@@ -20,6 +23,7 @@ router = APIRouter(prefix="/api/v1", tags=["uploads"])
 logger = structlog.get_logger(__name__)
 
 PIECE = 1 << 20
+Receiver = LogReceiver | PartsReceiver
 
 
 class UploadAnswer(BaseModel):
@@ -79,8 +83,21 @@ def upload_parameters(
         "requestBody": {
             "required": True,
             "description": "The log as the builder or the CI job printed it; Content-Encoding may be gzip or zstd. "
-            "At most 256 MiB after decompression.",
+            "At most 256 MiB after decompression. As multipart/form-data the log comes with what tells why its build "
+            "missed the cache: `evidence` as `cachescope push --evidence` sends it, or just the Dockerfile.",
             "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["log"],
+                        "properties": {
+                            "log": {"type": "string", "format": "binary"},
+                            "evidence": {"type": "string", "contentMediaType": "application/json"},
+                            "dockerfile": {"type": "string"},
+                            "dockerignore": {"type": "string"},
+                        },
+                    }
+                },
                 "text/plain": {"schema": {"type": "string"}, "example": "#1 [internal] load build definition …"},
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             },
@@ -108,19 +125,23 @@ async def upload(request: Request, response: Response) -> UploadAnswer:
 
 async def _take(request: Request) -> tuple[DeliveryAnswer, bool]:
     encoding = read_encoding(request.headers.get("content-encoding"))
+    boundary = read_boundary(request.headers.get("content-type"))
+    if boundary is not None and encoding != "identity":
+        raise UnsupportedInputError("A body of parts is not taken compressed: compress the part `log` alone.")
     cap = settings_of(request).max_log_bytes
     _refuse_length(request, cap)
     prepared = await to_thread.run_sync(_prepare, request)
     # A short log, which most are, goes through one trip to a thread; a long one through one for each mebibyte.
     kept = bytearray()
-    receiver: LogReceiver | None = None
+    opened = partial(_open, request, boundary, encoding)
+    receiver: Receiver | None = None
     try:
         async for chunk in request.stream():
             kept += chunk
             if len(kept) >= PIECE:
-                receiver = await to_thread.run_sync(_feed, request, receiver, encoding, bytes(kept))
+                receiver = await to_thread.run_sync(_feed, opened, receiver, bytes(kept))
                 kept.clear()
-        return await to_thread.run_sync(_finish, request, receiver, encoding, bytes(kept), prepared)
+        return await to_thread.run_sync(_finish, request, opened, receiver, bytes(kept), prepared)
     except BaseException as error:
         if receiver is not None:
             receiver.__exit__(type(error), error, None)
@@ -139,10 +160,15 @@ def _prepare(request: Request) -> Upload:
         return prepare_upload(session, bearer_of(request), query)
 
 
-def _feed(request: Request, receiver: LogReceiver | None, encoding: str, chunk: bytes) -> LogReceiver:
-    receiver = receiver or LogReceiver(
-        logs_of(request), encoding=encoding, cap_bytes=settings_of(request).max_log_bytes
-    )
+def _open(request: Request, boundary: bytes | None, encoding: str) -> Receiver:
+    logs, cap = logs_of(request), settings_of(request).max_log_bytes
+    if boundary is None:
+        return LogReceiver(logs, encoding=encoding, cap_bytes=cap)
+    return PartsReceiver(logs, boundary=boundary, cap_bytes=cap)
+
+
+def _feed(opened: Callable[[], Receiver], receiver: Receiver | None, chunk: bytes) -> Receiver:
+    receiver = receiver or opened()
     try:
         receiver.feed(chunk)
     except BaseException as error:
@@ -152,12 +178,13 @@ def _feed(request: Request, receiver: LogReceiver | None, encoding: str, chunk: 
 
 
 def _finish(
-    request: Request, receiver: LogReceiver | None, encoding: str, rest: bytes, prepared: Upload
+    request: Request, opened: Callable[[], Receiver], receiver: Receiver | None, rest: bytes, prepared: Upload
 ) -> tuple[DeliveryAnswer, bool]:
-    receiver = _feed(request, receiver, encoding, rest)
+    receiver = _feed(opened, receiver, rest)
     with receiver:
         received: ReceivedLog = receiver.finish()
+        surroundings = receiver.surroundings() if isinstance(receiver, PartsReceiver) else None
     with transaction(engine_of(request)) as session:
-        delivery, is_new = accept_upload(session, prepared, received)
+        delivery, is_new = accept_upload(session, prepared, received, surroundings)
         answer = to_delivery(delivery, [], base_url(request))
     return answer, is_new

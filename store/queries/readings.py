@@ -41,6 +41,7 @@ from store.queries.builds import (
     load_steps,
     read_build,
 )
+from store.queries.evidence import load_evidence_between
 from store.queries.instructions import (
     Reference,
     group_by_image,
@@ -74,7 +75,8 @@ class _Saver:
     repository: Repository
     delivery: Delivery
     facts: RunFacts
-    evidence: Evidence
+    evidence: Evidence | None
+    """None where what was sent with the logs is all that is known."""
     run_id: int
     is_alone: bool
     """Whether the log holds one build only."""
@@ -97,8 +99,8 @@ def save_reading(
 ) -> list[int]:
     """Save the builds of a log and return their ids in its order; builds that this delivery had before are replaced.
 
-    Each build is compared with its baseline. The days before and after are marked to be summed up again. Whoever calls
-    finishes the delivery in the same transaction.
+    Each build is compared with its baseline, by the given evidence or else by what was sent with the two logs. The days
+    before and after are marked to be summed up again. Whoever calls finishes the delivery in the same transaction.
     """
     if delivery.team_id != repository.team_id:
         raise ValueError(f"Delivery {delivery.id} and repository {repository.id} belong to different teams.")
@@ -124,7 +126,7 @@ def save_reading(
         repository=repository,
         delivery=delivery,
         facts=facts,
-        evidence=evidence or Evidence(),
+        evidence=evidence,
         run_id=get_or_create_run(session, repository.id, facts, delivery.id).id,
         is_alone=len(reading.builds) == 1,
         texts=save_texts(session, repository.id, {step.text for build in reading.builds for step in build.steps}),
@@ -194,12 +196,11 @@ def _save_build(saver: _Saver, position: int, build: model.Build, former: Build 
     instructions = _identify_steps(saver, row, build, members, baseline)
     known = load_references(session, (i for i in instructions if i is not None))
     references = _references_before(saver, row, instructions, known)
+    evidence = saver.evidence or load_evidence_between(session, saver.delivery.id, baseline)
     comparison = find_breaks(
         build,
         _stored(saver, baseline)[0] if baseline is not None else None,
-        replace(
-            saver.evidence, runner_before=baseline.runner if baseline is not None else None, runner_after=facts.runner
-        ),
+        replace(evidence, runner_before=baseline.runner if baseline is not None else None, runner_after=facts.runner),
     )
     _write_figures(row, build, references, comparison)
     save_breaks(session, row, comparison, images, instructions)

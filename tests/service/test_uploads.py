@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 from backports import zstd
 from sqlalchemy import func, select
 
+from cachescope.surroundings import FileMark, Surroundings, write_surroundings
 from service.actions.tokens import TokenForm, issue_token
 from store.database import reading, transaction
 from store.logs import open_logs, read_log
 from store.models import Delivery, Repository, StoredLog
-from store.queries import accounts, repositories
+from store.queries import accounts, evidence, repositories
 from tests import serving
 from tests.factories import make_team
 
@@ -347,3 +349,85 @@ def test_a_sender_that_hangs_up_leaves_nothing(
     serving.wait_for(lambda: "'status': 400" in str([record.msg for record in caplog.records]), "the refusal")
     assert "request_failed" not in caplog.text
     assert stored() == (0, 0, 0)
+
+
+# -- with evidence -----------------------------------------------------------------------------------------------------
+
+
+def send_form(client: httpx.Client, token: str, **parts: bytes | str) -> httpx.Response:
+    """Upload a log as `curl -F log=@build.log -F dockerfile=@Dockerfile` does."""
+    return client.post(
+        "/api/v1/uploads",
+        files={name: (None, content) for name, content in parts.items()},
+        headers={"Authorization": f"Bearer {token}"},
+        params={"repository": "acme/api"},
+    )
+
+
+def known(delivery_id: str) -> Surroundings | None:
+    """What is stored beside a log."""
+    with reading() as session:
+        return evidence.load_evidence(session, [delivery_id]).get(delivery_id)
+
+
+def test_a_log_comes_with_its_dockerfile(client: httpx.Client, token: str) -> None:
+    answer = send_form(client, token, dockerfile="FROM a\n", log=LOG, dockerignore="dist\n")
+    assert answer.status_code == 202, answer.text
+    delivery_id = answer.json()["delivery"]["id"]
+    assert kept(delivery_id) == LOG
+    assert known(delivery_id) == Surroundings(dockerfiles={"": "FROM a\n"}, dockerignore="dist\n")
+
+
+def test_evidence_and_log_may_come_packed(client: httpx.Client, token: str) -> None:
+    sent = Surroundings(dockerfiles={"": "FROM a"}, files={"a": FileMark("1", 1)}, command=("docker", "build", "."))
+    packed = zstd.compress(orjson.dumps(write_surroundings(sent)))
+    log = LOG + b"".join(
+        b"#2 %.1f %s\n" % (number / 10, bytes(range(97, 123)).hex().encode()) for number in range(40_000)
+    )
+    answer = send_form(client, token, evidence=packed, log=zstd.compress(log, 1))
+    delivery_id = answer.json()["delivery"]["id"]
+    assert kept(delivery_id) == log
+    assert known(delivery_id) == sent
+
+
+def test_a_form_with_nothing_but_a_log_is_a_log(client: httpx.Client, token: str) -> None:
+    answer = send_form(client, token, log=LOG)
+    assert answer.status_code == 202
+    assert known(answer.json()["delivery"]["id"]) is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "says"),
+    [
+        ({"dockerfile": "FROM a"}, 422, 'no part "log"'),
+        ({"log": LOG, "evidence": "{"}, 422, "no JSON document"),
+        ({"log": LOG, "evidence": "[]"}, 422, "must be a JSON object"),
+        ({"log": LOG, "evidence": '{"a": 1}'}, 422, 'no field "a"'),
+        ({"log": LOG, "dockerfil": "FROM a"}, 422, '"dockerfil" is unknown'),
+        ({"log": LOG, "dockerfile": b"#" * (9 << 20)}, 413, "larger than 8 MiB"),
+        ({"log": b"\0" * 5000}, 422, "not text"),
+    ],
+)
+def test_a_form_that_cannot_be_taken_leaves_nothing_behind(
+    client: httpx.Client, token: str, parts: dict[str, bytes | str], status: int, says: str
+) -> None:
+    assert_refused(send_form(client, token, **parts), status, says)
+    assert stored()[:2] == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "says"),
+    [
+        ("multipart/form-data", LOG, "no boundary"),
+        ("multipart/form-data; boundary=x", b"no form at all", "no multipart"),
+        ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="log"\r\n\r\n#1', "ends"),
+        ("multipart/form-data; boundary=x", b"--x\r\n" + b"A" * 9000 + b": b\r\n\r\n", "header"),
+    ],
+)
+def test_a_broken_form_is_told(client: httpx.Client, token: str, kind: str, body: bytes, says: str) -> None:
+    assert_refused(send(client, token, body, headers={"Content-Type": kind}), 422, says)
+
+
+def test_a_form_is_not_packed_as_a_whole(client: httpx.Client, token: str) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "gzip"}
+    assert_refused(send(client, token, gzip.compress(b"--x--"), headers=headers), 415, "compress the part")
