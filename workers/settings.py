@@ -29,6 +29,9 @@ class WorkerSettings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     """How long a delivery stays with a worker that has stopped saying that it is alive."""
 
+    networks: str = "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7"
+    """Networks besides the public internet that the owners of teams may let their sources reach; empty means none."""
+
     log_style: Literal["auto", "text", "json"] = "auto"
     """How every process writes its log: as text for people, as JSON for collectors, or text on a terminal only."""
 

@@ -10,7 +10,7 @@ from service.auth.permissions import Viewer
 from store.database import after_commit
 from store.models.accounts import Team
 from store.models.deliveries import Delivery
-from store.queries import deliveries
+from store.queries import deliveries, hooks
 from workers.hints import sender
 
 
@@ -48,7 +48,9 @@ def retry_delivery(session: Session, viewer: Viewer, delivery_id: str) -> Delive
     """Put a failed or ignored delivery back to the start of its way."""
     delivery = find_delivery(session, viewer, delivery_id)
     viewer.require(delivery.team_id, "member", "try a delivery again")
-    if delivery.log_digest is None and delivery.body_digest is None:
+    hook = hooks.find_hook(session, delivery.id)
+    is_kept = hook is not None and (hook.body is not None or hook.run is not None)
+    if delivery.log_digest is None and delivery.body_digest is None and not is_kept:
         raise ConflictError("Nothing of this delivery has been kept, so it cannot be read again. Send it again.")
     if not deliveries.requeue(session, delivery.id, datetime.now(UTC), "failed", "ignored"):
         raise ConflictError(f"This delivery is {delivery.state}: only a failed or ignored one can be tried again.")

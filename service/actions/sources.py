@@ -1,8 +1,8 @@
-"""Webhook sources: made, listed, given new secrets and switched off by the owners of a team."""
+"""Webhook sources: made, listed, given secrets and credentials, and switched off by the owners of a team."""
 
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 
 from cachescope.errors import InvalidValueError, NotFoundError, UnknownNameError
 from integrations.ci import PROVIDERS
+from integrations.ci._app_tokens import read_private_key
+from integrations.http import read_base_url, read_networks
 from service.auth.permissions import Viewer
 from store.models.accounts import Team
 from store.models.sources import Source
@@ -19,6 +21,9 @@ FORMER_SECRET_DAYS = 7
 """How long a replaced secret still works, so that a sender can be changed without losing a webhook."""
 
 
+LONGEST_CREDENTIAL = 10_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceForm:
     """What somebody asks for who connects a CI system."""
@@ -26,11 +31,14 @@ class SourceForm:
     name: str
     provider: str = "generic"
     repository_id: int | None = None
+    scheme: str = ""
+    base_url: str = ""
+    networks: str = ""
 
 
 def list_providers() -> list[str]:
-    """The CI systems that a source can be made for, by name: those whose events carry the log themselves."""
-    return sorted(name for name, provider in PROVIDERS.items() if provider.carries_log)
+    """The CI systems that a source can be made for, by name."""
+    return sorted(PROVIDERS)
 
 
 def list_sources(session: Session, viewer: Viewer, team: Team) -> Sequence[Source]:
@@ -39,29 +47,95 @@ def list_sources(session: Session, viewer: Viewer, team: Team) -> Sequence[Sourc
     return sources.list_sources(session, team.id)
 
 
+def find_source(session: Session, viewer: Viewer, team: Team, source_id: str) -> Source:
+    """A source of a team; raises NotFoundError."""
+    viewer.require(team.id, "member", "see the sources")
+    return _find(session, team, source_id)
+
+
 def create_source(session: Session, viewer: Viewer, team: Team, form: SourceForm) -> tuple[Source, str]:
     """Make a source and return it with its secret, which is shown this once and stored encrypted."""
     viewer.require(team.id, "owner", "connect a CI system")
     name = " ".join(form.name.split())
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise InvalidValueError("name", "The name of a source must have 1 to 100 printable characters.")
-    if form.provider not in list_providers():
+    if form.provider not in PROVIDERS:
         raise UnknownNameError("provider", form.provider[:40], list_providers())
     if form.repository_id is not None and repositories.load_repository(session, [team.id], form.repository_id) is None:
         raise InvalidValueError("repository_id", f"This team has no repository {form.repository_id}.")
-    secret = make_secret()
+    schemes = PROVIDERS[form.provider].schemes
+    if form.scheme and form.scheme not in schemes:
+        raise UnknownNameError("scheme", form.scheme[:40], schemes)
+    secret = make_secret(form.provider, form.scheme)
     source = sources.create_source(
-        session, team.id, name=name, provider=form.provider, secret=secret, repository_id=form.repository_id
+        session,
+        team.id,
+        name=name,
+        provider=form.provider,
+        secret=secret,
+        repository_id=form.repository_id,
+        scheme=form.scheme or None,
+        base_url=read_base_url(form.base_url) if form.base_url.strip() else "",
+        networks=_networks(form.networks),
     )
     return source, secret
+
+
+def change_source(
+    session: Session, viewer: Viewer, team: Team, source_id: str, *, base_url: str, networks: str
+) -> Source:
+    """Change where the CI system of a source is and which networks it may reach."""
+    viewer.require(team.id, "owner", "change a source")
+    source = _find(session, team, source_id)
+    url = read_base_url(base_url) if base_url.strip() else ""
+    if url != source.base_url and (source.read_credentials or source.write_credentials):
+        # Or whoever may change the address could have the tokens sent to a server of their own.
+        sources.save_credentials(session, source, "read", {})
+        sources.save_credentials(session, source, "write", {})
+    source.base_url, source.networks = url, _networks(networks)
+    session.flush()
+    return source
+
+
+def set_credentials(  # noqa: PLR0917 - whose, which, for what
+    session: Session, viewer: Viewer, team: Team, source_id: str, purpose: str, given: Mapping[str, str]
+) -> None:
+    """Give a source what it asks its CI system with, to read logs or to write results; nothing at all forgets it."""
+    viewer.require(team.id, "owner", "change credentials")
+    source = _find(session, team, source_id)
+    if purpose not in {"read", "write"}:
+        raise UnknownNameError("purpose", purpose[:40], ("read", "write"))
+    reader = PROVIDERS[source.provider].reader
+    fields = reader.credential_fields if reader is not None else ("token",)
+    kept = {name: value for name in fields if (value := given.get(name, "").strip())}
+    for name, value in kept.items():
+        if len(value) > LONGEST_CREDENTIAL or (name != "private_key" and not (value.isascii() and value.isprintable())):
+            raise InvalidValueError(name, f"This is no {name.replace('_', ' ')}: copy it again, without line ends.")
+    if kept.get("private_key") or kept.get("app_id"):
+        if not kept.get("app_id", "").isalnum():
+            raise InvalidValueError("app_id", "A GitHub App needs both its id and its private key.")
+        read_private_key(kept.get("private_key", ""))
+        kept.pop("token", None)
+    sources.save_credentials(session, source, purpose, kept)
+
+
+def add_secret(session: Session, viewer: Viewer, team: Team, source_id: str, secret: str) -> None:
+    """Take a secret that the CI system has made itself; the former ones work for another week."""
+    viewer.require(team.id, "owner", "change secrets")
+    secret = secret.strip()
+    if not 16 <= len(secret) <= 500 or not secret.isprintable():
+        raise InvalidValueError("secret", "A secret must have 16 to 500 printable characters on one line.")
+    until = datetime.now(UTC) + timedelta(days=FORMER_SECRET_DAYS)
+    sources.rotate_secret(session, _find(session, team, source_id), secret, until)
 
 
 def rotate_secret(session: Session, viewer: Viewer, team: Team, source_id: str) -> str:
     """Give a source a new secret and return it; the former one works for another week."""
     viewer.require(team.id, "owner", "change secrets")
-    secret = make_secret()
+    source = _find(session, team, source_id)
+    secret = make_secret(source.provider, source.scheme or "")
     until = datetime.now(UTC) + timedelta(days=FORMER_SECRET_DAYS)
-    sources.rotate_secret(session, _find(session, team, source_id), secret, until)
+    sources.rotate_secret(session, source, secret, until)
     return secret
 
 
@@ -71,9 +145,15 @@ def disable_source(session: Session, viewer: Viewer, team: Team, source_id: str)
     sources.disable_source(session, _find(session, team, source_id), datetime.now(UTC))
 
 
-def make_secret() -> str:
-    """Make a secret in the form of Standard Webhooks: `whsec_` and 32 bytes in base64."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+def make_secret(provider: str = "generic", scheme: str = "") -> str:
+    """Make a secret in the form that a provider takes: Standard Webhooks have `whsec_` and base64, others any text."""
+    if (scheme or PROVIDERS[provider].schemes[0]) in {"standard-webhooks", "signing-token"}:
+        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    return secrets.token_hex(32)
+
+
+def _networks(text: str) -> str:
+    return ", ".join(str(network) for network in read_networks(text))
 
 
 def _find(session: Session, team: Team, source_id: str) -> Source:

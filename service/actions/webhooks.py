@@ -1,25 +1,33 @@
-"""Taking a webhook: verified as it is stored, kept whole, read by a worker."""
+"""Taking a webhook: verified, kept whole, and read by a worker unless it is plain that it tells of no log."""
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from sqlalchemy.orm import Session
 
 from integrations.ci import PROVIDERS
-from integrations.ci.base import HookRequest, SignatureRefusedError, fold_headers
+from integrations.ci.base import CIRun, HookRequest, Ignored, SignatureRefusedError, fold_headers
 from store.database import after_commit
 from store.logs import LogStore, WrittenLog, write_log
 from store.models.sources import Source
-from store.queries import deliveries, logs, sources
+from store.queries import deliveries, hooks, logs, sources
 from store.types import seal
 from workers.hints import sender
+from workers.hooks import pack_body
+from workers.runs import write_run
 from workers.settings import get_settings
+
+logger = structlog.get_logger(__name__)
 
 KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id", "webhook-timestamp"})
 """What is kept of the headers: never a signature, never a token."""
 REFUSED = "This webhook is not signed with a secret of this address. Check the secret and the clock of the sender."
+KEPT_WITH_ROW = 256 * 1024
+"""A body up to this size lies in the database, packed; a larger one with the logs. Larger ones are read by workers."""
 _NOBODY = ("whsec_bm9ib2R5IGhhcyB0aGlzIHNlY3JldCwgaXQgZml0cyBub3RoaW5n",)
 
 
@@ -33,6 +41,8 @@ class VerifiedHook:
     provider: str
     delivery_id: str
     headers: dict[str, str]
+    event: CIRun | Ignored | None = None
+    """What it tells, where that was read at the door; None leaves it to a worker."""
 
 
 def find_hook_source(session: Session, source_id: str) -> tuple[Source | None, list[str]]:
@@ -50,7 +60,7 @@ def verify_hook(source: Source | None, secrets: list[str], headers: Mapping[str,
     """
     provider = PROVIDERS[source.provider if source else "generic"]
     request = HookRequest(headers=fold_headers(headers.items()), body=body)
-    delivery_id = provider.verify(request, secrets or _NOBODY, time.time())
+    delivery_id = provider.verify(request, secrets or _NOBODY, time.time(), source.scheme if source else None)
     if source is None or not secrets:
         raise SignatureRefusedError(REFUSED)
     return VerifiedHook(
@@ -64,7 +74,22 @@ def verify_hook(source: Source | None, secrets: list[str], headers: Mapping[str,
             for name, value in request.headers.items()
             if name in KEPT_HEADERS | provider.event_headers
         },
+        event=_read(source.provider, request),
     )
+
+
+def _read(name: str, request: HookRequest) -> CIRun | Ignored | None:
+    """Read a small event at once: nine of ten tell of no log, and no worker need look at those.
+
+    Whatever goes wrong here is left to a worker, which says so where it can be seen: no event is lost by a bug of ours.
+    """
+    provider = PROVIDERS[name]
+    if provider.carries_log or len(request.body) > KEPT_WITH_ROW:
+        return None
+    try:
+        return provider.read_event(request, 0)
+    except Exception:  # noqa: BLE001 - a worker reads it again, and tells
+        return None
 
 
 def find_repeated(session: Session, hook: VerifiedHook) -> str | None:
@@ -73,16 +98,19 @@ def find_repeated(session: Session, hook: VerifiedHook) -> str | None:
     return found.id if found else None
 
 
-def keep_body(store: LogStore, body: bytes) -> WrittenLog:
-    """Store the body of a webhook, encrypted: it may hold what a log must never show, until a worker has read it."""
-    return write_log(store, [seal(body)])
+def keep_body(store: LogStore, body: bytes) -> WrittenLog | None:
+    """Store the body of a large webhook with the logs, encrypted; None for one that is kept in the database."""
+    return write_log(store, [seal(body)]) if len(body) > KEPT_WITH_ROW else None
 
 
-def accept_hook(session: Session, hook: VerifiedHook, body: WrittenLog) -> tuple[str, bool]:
+def accept_hook(session: Session, hook: VerifiedHook, body: bytes, kept: WrittenLog | None) -> tuple[str, bool]:
     """Write the delivery of a verified webhook; returns its id and whether it is new."""
     now = datetime.now(UTC)
     delivery_id = deliveries.make_id()
-    logs.save_log(session, body)
+    if kept is not None:
+        logs.save_log(session, kept)
+    event = hook.event
+    ignored = {"state": "ignored", "error": event.reason, "finished_at": now} if isinstance(event, Ignored) else {}
     is_new = deliveries.insert(
         session,
         {
@@ -92,17 +120,71 @@ def accept_hook(session: Session, hook: VerifiedHook, body: WrittenLog) -> tuple
             "source_id": hook.source_id,
             "kind": "hook",
             "idempotency_key": _key(hook),
-            "parameters": {"provider": hook.provider, "headers": hook.headers},
-            "body_digest": body.digest,
+            "parameters": {"provider": hook.provider},
+            "body_digest": kept.digest if kept is not None else None,
             "received_at": now,
             "next_at": now + timedelta(seconds=get_settings().hint_grace_seconds),
+            **ignored,
         },
     )
     if not is_new:
         return find_repeated(session, hook) or delivery_id, False
-    after_commit(session, lambda: sender.send(delivery_id))
+    run = event if isinstance(event, CIRun) and event.log is None else None
+    hooks.insert_hook(
+        session,
+        {
+            "delivery_id": delivery_id,
+            "source_id": hook.source_id,
+            "subject": run.subject if run is not None else None,
+            "headers": hook.headers,
+            "body": pack_body(body) if kept is None else None,
+            "body_bytes": len(body),
+            "run": write_run(run) if run is not None else None,
+            "is_found": False,
+            "tries": 0,
+        },
+    )
+    if not ignored:
+        after_commit(session, lambda: sender.send(delivery_id))
     return delivery_id, True
 
 
 def _key(hook: VerifiedHook) -> str:
     return f"{hook.source_id}:{hook.delivery_id}"
+
+
+class Refusals:
+    """Counts the requests that were refused, and only those: who is refused again and again waits for a minute.
+
+    What is counted is told to the database every few seconds, so that a flood of wrong signatures costs no writes.
+    """
+
+    def __init__(self, most: int = 300, seconds: float = 60.0, tell_every: float = 2.0) -> None:
+        self._most, self._seconds, self._tell_every = most, seconds, tell_every
+        self._lock = threading.Lock()
+        self._counted: dict[tuple[str, str], tuple[float, int]] = {}
+        self._untold: dict[str, int] = {}
+        self._told_at: dict[str, float] = {}
+
+    def pause_of(self, source_id: str, address: str, now: float) -> int | None:
+        """For how many seconds a sender is not listened to; None when it is."""
+        with self._lock:
+            began, count = self._counted.get((source_id, address), (now, 0))
+        left = began + self._seconds - now
+        return max(1, round(left)) if count >= self._most and left > 0 else None
+
+    def count(self, source_id: str, address: str, now: float, *, is_known: bool) -> int:
+        """Count a refused request; returns how many of its source are to be told to the database now."""
+        with self._lock:
+            if len(self._counted) > 10_000:
+                self._counted.clear()
+            place = (source_id, address)
+            began, count = self._counted.get(place, (now, 0))
+            self._counted[place] = (now, 1) if now - began > self._seconds else (began, count + 1)
+            if not is_known:
+                return 0
+            self._untold[source_id] = self._untold.get(source_id, 0) + 1
+            if now - self._told_at.get(source_id, -self._tell_every) < self._tell_every:
+                return 0
+            self._told_at[source_id] = now
+            return self._untold.pop(source_id)

@@ -1,22 +1,34 @@
 """`POST /hooks/{source_id}`: a signed webhook is verified, stored and answered; a worker reads it."""
 
 import re
+import time
 
 import structlog
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
 
 from cachescope.errors import CachescopeError, TooLargeError, UnsupportedInputError
 from integrations.ci.base import SignatureRefusedError
-from service.actions.webhooks import REFUSED, accept_hook, find_hook_source, find_repeated, keep_body, verify_hook
+from service.actions.webhooks import (
+    REFUSED,
+    Refusals,
+    accept_hook,
+    find_hook_source,
+    keep_body,
+    verify_hook,
+)
 from service.dependencies import engine_of, logs_of, metrics_of, settings_of
 from service.errors import responses
 from store.database import reading, transaction
+from store.queries import sources
+from store.types import utc_now
 
 router = APIRouter(tags=["webhooks"])
 logger = structlog.get_logger(__name__)
 
+refusals = Refusals()
+"""Those of this process."""
 _JSON = re.compile(r"application/(?:[a-z0-9.+_-]{1,100}\+)?json\Z")
 
 
@@ -31,7 +43,7 @@ class HookAnswer(BaseModel):
     "/hooks/{source_id}",
     status_code=202,
     summary="Send a signed webhook",
-    responses=responses(401, 413, 415, 503),
+    responses=responses(401, 413, 415, 429, 503),
     openapi_extra={
         "parameters": [
             {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
@@ -64,6 +76,7 @@ async def receive_hook(request: Request, source_id: str) -> HookAnswer:
     """Accept a webhook. Events that carry no build log are accepted too, and shown as ignored."""
     metrics = metrics_of(request)
     try:
+        _refuse_flood(request, source_id)
         _refuse_type(request.headers.get("content-type", ""))
         body = await _read_body(request, settings_of(request).max_hook_bytes)
         answer = await to_thread.run_sync(_take, request, source_id, body)
@@ -73,6 +86,21 @@ async def receive_hook(request: Request, source_id: str) -> HookAnswer:
     metrics.hooks.labels("repeated" if answer.repeated else "accepted").inc()
     structlog.contextvars.bind_contextvars(delivery_id=answer.delivery)
     return answer
+
+
+def _refuse_flood(request: Request, source_id: str) -> None:
+    """Listen no more for a while to an address whose requests have been refused again and again."""
+    pause = refusals.pause_of(source_id[:64], _address(request), time.monotonic())
+    if pause is not None:
+        raise HTTPException(
+            429,
+            "Too many requests from here were refused. Check the secret, and try again in a minute.",
+            {"Retry-After": str(pause)},
+        )
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
 
 
 def _refuse_type(header: str) -> None:
@@ -107,13 +135,13 @@ def _take(request: Request, source_id: str, body: bytes) -> HookAnswer:
     except SignatureRefusedError as error:
         metrics_of(request).bad_signatures.labels(source.id if source else "unknown").inc()
         logger.warning("hook_refused", source_id=source_id[:40], reason=str(error))
-        # What exactly is wrong helps the owner, who reads it here in the log; a stranger learns nothing.
+        to_tell = refusals.count(source_id[:64], _address(request), time.monotonic(), is_known=source is not None)
+        if to_tell and source is not None:
+            with transaction(engine) as session:
+                sources.count_refused(session, source.id, to_tell, str(error), utc_now())
+        # What exactly is wrong helps the owner, who reads it on the page of the source; a stranger learns nothing.
         raise SignatureRefusedError(REFUSED) from error
-    with reading(engine) as session:
-        repeated = find_repeated(session, hook)
-    if repeated:
-        return HookAnswer(delivery=repeated, repeated=True)
     kept = keep_body(logs_of(request), body)
     with transaction(engine) as session:
-        delivery_id, is_new = accept_hook(session, hook, kept)
+        delivery_id, is_new = accept_hook(session, hook, body, kept)
     return HookAnswer(delivery=delivery_id, repeated=not is_new)

@@ -102,15 +102,20 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
         found = find(forge, project)
         return [as_job(run, job) for run in found.runs if run.id == pipeline_id for job in run.jobs] if found else []
 
-    @app.get("/api/v4/projects/{project:path}/merge_requests")
-    def merge_requests(project: str, source_branch: str = "", token: Token = "") -> Any:
+    @app.get("/api/v4/projects/{project:path}/repository/commits/{commit}/merge_requests")
+    def merge_requests(project: str, commit: str, token: Token = "") -> Any:
         if wrong := refused(forge, token):
             return wrong
         found = find(forge, project)
         return [
-            {"iid": run.pull_request, "source_branch": run.branch, "target_branch": found.default_branch}
+            {
+                "iid": run.pull_request,
+                "state": "opened",
+                "source_branch": run.branch,
+                "target_branch": found.default_branch,
+            }
             for run in (found.runs if found else [])
-            if run.pull_request and found is not None and run.branch == source_branch
+            if run.pull_request and found is not None and run.commit == commit
         ]
 
     @app.get("/api/v4/projects/{project:path}/repository/compare")

@@ -35,7 +35,11 @@ def api(forge: Forge) -> FastAPI:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Next) -> Response:
+        if request.scope["path"].startswith("/api/v3/"):  # GitHub Enterprise Server has GitHub's API there
+            request.scope["path"] = request.scope["path"].removeprefix("/api/v3")
         body = await request.body()
+        # GitHub Enterprise Server has all of it under a path of its own.
+        request.scope["path"] = request.scope["path"].removeprefix("/api/v3")
         answer = _refused(forge, request) or await call_next(request)
         forge.requests.append(_asked(request, answer.status_code, body))
         return answer
