@@ -22,6 +22,7 @@ from workers.gathering import gather
 from workers.hooks import Noted, unwrap_hook
 from workers.leases import kept_lease
 from workers.settings import get_settings
+from workers.tasks.detecting import watch_builds
 
 logger = structlog.get_logger(__name__)
 
@@ -102,7 +103,8 @@ def _read_and_save(held: Claim) -> None:
         repository = session.get_one(Repository, delivery.repository_id)
         if found is not None:
             evidence.save_evidence(session, delivery.id, repository.id, found)
-        readings.save_reading(session, delivery, repository, log, read_with=reader_version())
+        saved = readings.save_reading(session, delivery, repository, log, read_with=reader_version())
+        watch_builds(session, repository, saved)
     logger.info("ingested", builds=len(log.builds), lines=log.lines)
 
 

@@ -21,7 +21,9 @@ from workers import heartbeats, pipeline
 from workers.hints import sender
 from workers.logs import configure_logging
 from workers.settings import get_settings
+from workers.tasks.detecting import keep_incidents
 from workers.tasks.ingest import claim_next
+from workers.tasks.notifying import send_overdue
 
 logger = structlog.get_logger(__name__)
 
@@ -114,6 +116,8 @@ def main() -> None:
         repeat(ended, 0.5, Sweeper().sweep),
         repeat(ended, 0.25, roll_up_dirty_days),
         repeat(ended, 0.5, read_overdue),
+        repeat(ended, 0.5, send_overdue),
+        repeat(ended, 60.0, keep_incidents),
         repeat(ended, 600.0, keep_house),
     ]
     logger.info("scheduler_ready")

@@ -20,6 +20,9 @@ class WorkerSettings(BaseSettings):
     ] = None
     """A Redis or Valkey server; without one the queue is a folder of files."""
 
+    public_url: Annotated[str, Field(validation_alias=AliasChoices("CACHESCOPE_WEB_PUBLIC_URL"))] = ""
+    """Where people reach the service: messages lead there. The setting is that of the web process."""
+
     queue_folder: Path = Path(".cachescope/queue")
     """Where the hints lie when there is no Redis. The database is the truth: this folder may be deleted at any time."""
 

@@ -7,6 +7,8 @@ from store.models.deliveries import Delivery, StoredLog
 from store.models.evidence import BuildEvidence, EvidenceText
 from store.models.feedback import FeedbackPolicy, FeedbackPost, FeedbackTask
 from store.models.heartbeats import Heartbeat
+from store.models.image_sizes import ImageLayer, ImageSize, Measuring, SizedImage
+from store.models.incidents import AlertRule, Channel, DetectorState, Incident, IncidentEvent, Message
 from store.models.recommendations import AdviceTurn, StoredRecommendation
 from store.models.repositories import Image, Instruction, Repository, StepText, Wording
 from store.models.rollups import DailyBuilds, DailyImages, DailyInstructions, DirtyDay
@@ -15,15 +17,18 @@ from store.models.sources import Source
 
 __all__ = [
     "AdviceTurn",
+    "AlertRule",
     "Base",
     "Break",
     "Build",
     "BuildEvidence",
     "BuildImage",
+    "Channel",
     "DailyBuilds",
     "DailyImages",
     "DailyInstructions",
     "Delivery",
+    "DetectorState",
     "DirtyDay",
     "EvidenceText",
     "FeedbackPolicy",
@@ -31,11 +36,18 @@ __all__ = [
     "FeedbackTask",
     "Heartbeat",
     "Image",
+    "ImageLayer",
+    "ImageSize",
+    "Incident",
+    "IncidentEvent",
     "Instruction",
+    "Measuring",
     "Membership",
+    "Message",
     "Repository",
     "Run",
     "SignInLink",
+    "SizedImage",
     "Source",
     "Step",
     "StepText",

@@ -1,0 +1,103 @@
+"""Feeds the builds of a log to the detector of their images, and brings the incidents in line with what it finds.
+
+Runs inside the transaction that saves the builds: a build is never stored without having been watched, and a worker
+that dies leaves neither. What is to be told becomes messages in that transaction too.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from cachescope.expectations import ObservedBuild
+from cachescope.model import Build as ReadBuild
+from cachescope.observing import observe_build
+from store.database import reading, transaction
+from store.models import Build, Repository, Run
+from store.queries import builds, incidents
+from store.queries.incidents import Change
+from workers import telling
+
+logger = structlog.get_logger(__name__)
+
+
+def watch_builds(session: Session, repository: Repository, build_ids: Sequence[int]) -> None:
+    """Watch builds that were saved just now; a fault here is logged and costs no build."""
+    try:
+        with session.begin_nested():
+            changes = [
+                change
+                for build_id in build_ids
+                for change in _watch(session, repository, session.get_one(Build, build_id))
+            ]
+            telling.tell(session, changes)
+    except Exception:
+        logger.exception("detecting_failed", repository_id=repository.id)
+        return
+    for change in changes:
+        if change.what == "unchanged":
+            continue
+        logger.info("incident", incident_id=change.incident.id, kind=change.incident.kind, what=change.what)
+
+
+def _watch(session: Session, repository: Repository, build: Build) -> list[Change]:
+    rows = builds.load_steps(session, build.id)
+    read = builds.read_build(build, rows)
+    members: dict[int, list[int]] = {}
+    for position, (step, _) in enumerate(rows):
+        if step.image_id is not None:
+            members.setdefault(step.image_id, []).append(position)
+    run = session.get_one(Run, build.run_id)
+    changes: list[Change] = []
+    for image_id, positions in sorted(members.items()):
+        observed = _observe(repository, build, read, run, positions)
+        if observed is not None:
+            changes += _watch_image(session, repository, build, image_id, observed)
+    return changes
+
+
+def _observe(
+    repository: Repository, build: Build, read: ReadBuild, run: Run, positions: Sequence[int]
+) -> ObservedBuild | None:
+    return observe_build(
+        read,
+        build_id=str(build.id),
+        repository=repository.name,
+        at=ended_at(build).timestamp(),
+        branch=build.branch or repository.default_branch,
+        is_default_branch=build.branch_class == "default",
+        commit=build.commit_id,
+        runner=build.runner,
+        is_bot=run.is_bot,
+        positions=frozenset(positions),
+    )
+
+
+def _watch_image(
+    session: Session, repository: Repository, build: Build, image_id: int, observed: ObservedBuild
+) -> list[Change]:
+    watch = incidents.load_watch(session, image_id)
+    if not watch.take(observed):
+        return []
+    incidents.save_watch(session, repository.id, image_id, watch)
+    return incidents.bring_in_line(session, repository, image_id, watch, build)
+
+
+def ended_at(build: Build) -> datetime:
+    """When a build was complete, as far as anybody told."""
+    return build.finished_at or build.started_at
+
+
+def keep_incidents() -> None:
+    """Do what the clock asks for: end what was muted until now, remind, send digests."""
+    now = datetime.now(UTC)
+    with reading() as session:
+        is_quiet = not incidents.load_muted_past(session, now, 1)
+    if not is_quiet:
+        with transaction() as session:
+            for incident in incidents.load_muted_past(session, now):
+                incident.state, incident.muted_until = "open", None
+                incidents.add_event(session, incident, "unmuted", at=now, note="Its time was over.")
+    telling.remind(now - timedelta(days=7), now)
+    telling.write_digests(now)
