@@ -18,6 +18,7 @@ from store.models.deliveries import Delivery
 from store.models.repositories import Repository
 from store.queries import deliveries, evidence, hooks, readings
 from store.queries.deliveries import Claim
+from workers.feedback import ask_for_feedback
 from workers.gathering import gather
 from workers.hooks import Noted, unwrap_hook
 from workers.leases import kept_lease
@@ -104,6 +105,7 @@ def _read_and_save(held: Claim) -> None:
         if found is not None:
             evidence.save_evidence(session, delivery.id, repository.id, found)
         saved = readings.save_reading(session, delivery, repository, log, read_with=reader_version())
+        ask_for_feedback(session, repository, delivery)
         watch_builds(session, repository, saved)
     logger.info("ingested", builds=len(log.builds), lines=log.lines)
 

@@ -21,7 +21,9 @@ from workers import heartbeats, pipeline
 from workers.hints import sender
 from workers.logs import configure_logging
 from workers.settings import get_settings
+from workers.tasks.advising import advise_due
 from workers.tasks.detecting import keep_incidents
+from workers.tasks.feedback import forget_old, tell_overdue
 from workers.tasks.ingest import claim_next
 from workers.tasks.notifying import send_overdue
 
@@ -118,6 +120,9 @@ def main() -> None:
         repeat(ended, 0.5, read_overdue),
         repeat(ended, 0.5, send_overdue),
         repeat(ended, 60.0, keep_incidents),
+        repeat(ended, 1.0, tell_overdue),
+        repeat(ended, 3600.0, forget_old),
+        repeat(ended, 2.0, advise_due),
         repeat(ended, 600.0, keep_house),
     ]
     logger.info("scheduler_ready")

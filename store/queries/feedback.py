@@ -135,7 +135,9 @@ def enqueue(
     session.execute(statement.on_conflict_do_update(index_elements=["repository_id", "kind", "key"], set_=again))
 
 
-def claim_next_due(session: Session, now: datetime, lease: timedelta) -> FeedbackClaim | None:
+def claim_next_due(
+    session: Session, now: datetime, lease: timedelta, overdue: timedelta = timedelta(0)
+) -> FeedbackClaim | None:
     """Take the task that has been due longest, of a repository that nobody else is working for; None without one."""
     other = aliased(FeedbackTask)
     is_busy = (
@@ -148,7 +150,7 @@ def claim_next_due(session: Session, now: datetime, lease: timedelta) -> Feedbac
         )
         .exists()
     )
-    due = select(FeedbackTask).where(FeedbackTask.state.in_(WAITING), FeedbackTask.next_at <= now, ~is_busy)
+    due = select(FeedbackTask).where(FeedbackTask.state.in_(WAITING), FeedbackTask.next_at <= now - overdue, ~is_busy)
     task = session.scalars(
         due.order_by(FeedbackTask.next_at, FeedbackTask.id).limit(1).with_for_update(skip_locked=True, of=FeedbackTask)
     ).one_or_none()
