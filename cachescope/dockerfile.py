@@ -179,9 +179,9 @@ class Dockerfile:
             number = int(digits) if digits.isdecimal() and len(digits) <= 4 else None
         return self.stages[number] if number is not None and number < len(self.stages) else None
 
-    def base_stage(self, stage: Stage) -> Stage | None:
+    def base_stage(self, stage: Stage, build_arguments: Mapping[str, str] | None = None) -> Stage | None:
         """Return the stage behind a stage's FROM; None when it stands on an image."""
-        number = self.stage_numbers.get(self.base_reference(stage).lower())
+        number = self.stage_numbers.get(self.base_reference(stage, build_arguments).lower())
         return self.stages[number] if number is not None and number < stage.number else None
 
     def base_reference(self, stage: Stage, build_arguments: Mapping[str, str] | None = None) -> str:
@@ -220,7 +220,7 @@ class Dockerfile:
         return self._scope(self.stages[instruction.stage], instruction, given, depth=0)
 
     def _scope(self, stage: Stage, until: Instruction | None, given: Mapping[str, str], depth: int) -> Scope:
-        base = self.base_stage(stage)
+        base = self.base_stage(stage, given)
         inherited = self._scope(base, None, given, depth + 1) if base is not None and depth < 100 else Scope()
         environment = dict(inherited.environment)
         taken = set(inherited.taken)

@@ -68,6 +68,7 @@ class Invocation:
     no_cache_stages: frozenset[str] = frozenset()
     """`--no-cache-filter`, in lower case."""
     cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
     target: str | None = None
     builder: str | None = None
     context: str | None = None
@@ -108,6 +109,7 @@ def read_invocation(words: Sequence[str]) -> Invocation:
     arguments: dict[str, str] = {}
     target_arguments: dict[str, dict[str, str]] = {}
     cache_from: list[str] = []
+    cache_to: list[str] = []
     stages: set[str] = set()
     targets: set[str] = set()
     single: dict[str, str] = {}
@@ -140,6 +142,8 @@ def read_invocation(words: Sequence[str]) -> Invocation:
                     arguments[key] = text
             case "--cache-from":
                 cache_from.append(value)
+            case "--cache-to":
+                cache_to.append(value)
             case "--no-cache-filter":
                 stages |= {stage.strip().lower() for stage in value.split(",")}
             case "--set":
@@ -154,6 +158,7 @@ def read_invocation(words: Sequence[str]) -> Invocation:
         no_cache_targets=frozenset(targets),
         no_cache_stages=frozenset(stages),
         cache_from=tuple(cache_from),
+        cache_to=tuple(cache_to),
         target=single.get("--target"),
         builder=single.get("--builder"),
         context=None if is_bake or not places else places[-1],

@@ -168,7 +168,7 @@ class _Tracer:
         if len(self.members) > MAX_CHAINS:
             return [] if before is None else [before]
         if index > 1:
-            moved = self._merged_elsewhere(chain, index - 1)
+            moved = self._merged_elsewhere(chain, index - 1, position if is_missed(step) else None)
             return moved or ([] if before is None else [before])
         return self._base_stage(chain, position)
 
@@ -186,15 +186,18 @@ class _Tracer:
         earlier = [c for c in self.members if c[3] < chain[3] and self.name_of.get(c) == base]
         return self._end_of(self._nearest(earlier, chain))
 
-    def _merged_elsewhere(self, chain: Chain, index: int) -> list[int]:
+    def _merged_elsewhere(self, chain: Chain, index: int, below: int | None = None) -> list[int]:
         """Find a step that this chain lacks because BuildKit prints it under another stage or target.
 
         Two stages that each print a step of their own up to that depth share none there. Of a FROM all candidates are
-        given: it never misses, and only the Dockerfile tells which image it is.
+        given: it never misses, and only the Dockerfile tells which image it is. What ran stands on what was announced
+        before it; `below` is such a step.
         """
         candidates = []
         for position in self.at_index[index]:
             other = self.chain_of[position]
+            if below is not None and position > below:
+                continue
             if other is not None and other != chain and self._first_common_index(chain, other) > index:
                 candidates.append(position)
         candidates = [p for p in candidates if self.steps[p].platform == chain[1]] or candidates
@@ -206,7 +209,12 @@ class _Tracer:
                 p for p in candidates if self.steps[p].text.split(" ", 1)[0] == text.split(" ", 1)[0]
             ]
         candidates = [p for p in candidates if self.steps[p].target == chain[0]] or candidates
-        return candidates if index == 1 else candidates[:1]
+        if index == 1:
+            # An image that two stages stand on is far likelier shared than the first layer of a stage on a stage.
+            return [p for p in candidates if self.steps[p].instruction == "FROM"] or candidates
+        # A target that is built without cache runs again what another one took from it, under the same name.
+        same = [p for p in candidates if _work(self.steps[p]) == _work(self.steps[candidates[0]])]
+        return ([p for p in same if is_missed(self.steps[p])] or same)[:1] if below is not None else same[:1]
 
     def _first_common_index(self, chain: Chain, other: Chain) -> float:
         """The lowest number of which both chains print a step of their own."""
@@ -237,7 +245,11 @@ class _Tracer:
         if is_missed(self.steps[position]):
             # A step runs when what it stands on is there: a stage that is announced later is not below it.
             ends = [p for p in ends if p < position]
-            ends = [p for p in ends if is_missed(self.steps[p])] or ends
+            missed = [p for p in ends if is_missed(self.steps[p])]
+            # A stage of nothing but FROM is there to be stood on; but a copy from a stage needs more to miss.
+            bare = [p for p in ends if self.steps[p].instruction == "FROM" and self.steps[p].total == 1]
+            takes_from_stages = self.steps[position].instruction == "COPY" and sources_of(self.steps[position].text)
+            ends = (missed or bare if takes_from_stages else bare or missed) or ends
         before = [p for p in ends if p < position]
         return [max(before)] if before else sorted(ends)[:1]
 

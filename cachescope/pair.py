@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 
-from cachescope.context import IgnoreRules, context_sources, covers, matches_below, read_ignore_rules, relative_to
+from cachescope.context import (
+    IgnoreRules,
+    context_sources,
+    covers,
+    matches_below,
+    read_ignore_rules,
+    reads,
+    relative_to,
+)
 from cachescope.dockerfile import LAYER_KEYWORDS, Dockerfile, Instruction, Scope, Stage, mounts, variables
 from cachescope.evidence import Evidence
 from cachescope.invocation import BakeTarget, Invocation, read_bake_file, read_invocation
@@ -18,6 +26,8 @@ read_dockerfile = lru_cache(maxsize=64)(Dockerfile)
 """Reads a Dockerfile, keeping the latest: builds of one image share theirs."""
 
 _LOADS = "load build definition from "
+
+_TRIGGER = "ONBUILD "
 
 _NO_IGNORE_FILE_BYTES = 2
 """What BuildKit transfers where there is no `.dockerignore`."""
@@ -50,13 +60,19 @@ class Side:
         )
         if dockerfile is None:
             return trace_lineage(self.build)
+        given = self.arguments(next((step.target for step in self.steps if step.target), None))
         bases = {
             stage.printed_name: base.printed_name
             for stage in dockerfile.stages
-            if (base := dockerfile.base_stage(stage)) is not None
+            if (base := dockerfile.base_stage(stage, given)) is not None
+            # An ARG in FROM may name another stage than its default does.
+            if given is not None or "$" not in stage.base or self._is_printed(base)
         }
         texts = {stage.printed_name: [i.text for i in dockerfile.steps_of(stage)] for stage in dockerfile.stages}
         return trace_lineage(self.build, texts, bases)
+
+    def _is_printed(self, stage: Stage) -> bool:
+        return any(step.stage == stage.printed_name for step in self.steps)
 
     def dockerfile(self, target: str | None) -> Dockerfile | None:
         """Return the Dockerfile of a target; one that goes for all where it has none of its own."""
@@ -314,7 +330,19 @@ class Background:
             return contexts[target or ""]
         baked = self.after.bake.get(target or "")
         written = baked.context if baked is not None else None
-        return written if written and "://" not in written and "${" not in written else contexts.get("", ".")
+        if written and "://" not in written and "${" not in written:
+            return written
+        return contexts.get("", self._context_of_command or ".")
+
+    @cached_property
+    def _context_of_command(self) -> str | None:
+        """The context that the command names, where changed files lie below it; else their paths begin in it."""
+        invocation = self.after.invocation
+        folder = invocation.context if invocation is not None else None
+        if not folder or folder.startswith(("/", "-", "..")) or "://" in folder or "$" in folder:
+            return None
+        files = (self.evidence.changed_files or ())[:MAX_CHANGED_FILES]
+        return folder if any(relative_to(folder, file.path) is not None for file in files) else None
 
 
 class Pair:
@@ -328,6 +356,13 @@ class Pair:
         self.step: Step = background.after.steps[position]
         self.match: int | None = background.matches[position]
         self.is_buildkit = background.after.is_buildkit
+
+    @cached_property
+    def keyword(self) -> str | None:
+        """The instruction that it is; of a trigger of the base (`ONBUILD COPY`) the one that it runs."""
+        if self.is_buildkit and self.step.instruction == _TRIGGER.strip():
+            return self.step.text.removeprefix(_TRIGGER).split(" ", 1)[0].upper()
+        return self.step.instruction
 
     @property
     def counterpart(self) -> Step | None:
@@ -432,7 +467,7 @@ class Pair:
         """The paths of the context that it reads, as the builder printed them, variables put in."""
         printed = _printed_instruction(self.step)
         found = context_sources(printed) if printed is not None else []
-        if self.instruction is not None and self.step.instruction == "RUN":
+        if self.instruction is not None and self.keyword == "RUN":
             return [self.scope.expand(source) for source in context_sources(self.instruction)]
         return found
 
@@ -467,12 +502,35 @@ class Pair:
                 found.append(".dockerignore")
         return tuple(dict.fromkeys(found))
 
+    @cached_property
+    def has_unread_changes(self) -> bool:
+        """Whether the commit changed a file of the context that no line of its Dockerfile names."""
+        dockerfile = self.after.dockerfile(self.step.target)
+        rules = self.background.ignore_after
+        if dockerfile is None or rules is None:
+            return False
+        lines = [i for i in dockerfile.instructions if context_sources(i)]
+        folder = self.background.context_of(self.step.target)
+        for file in (self.background.evidence.changed_files or ())[:MAX_CHANGED_FILES]:
+            path = relative_to(folder, file.path)
+            if path is None or rules.is_ignored(path) or is_dockerfile(path):
+                continue
+            if not any(reads(line, path) for line in lines):
+                return True
+        return False
+
     def _reads(self, path: str) -> bool:
         instruction = self.instruction or _printed_instruction(self.step)
         excluded = [] if instruction is None else [e for e in instruction.flag_values("exclude") if e]
         return any(covers(source, path) for source in self.sources) and not any(
             matches_below(pattern, path) for pattern in excluded
         )
+
+    @cached_property
+    def is_hit_elsewhere(self) -> bool:
+        """Whether the same step was also served from cache in this build."""
+        mine = (self.step.stage, self.step.index, self.step.text)
+        return any(s.cached and (s.stage, s.index, s.text) == mine for s in self.after.steps)
 
     @cached_property
     def is_first_of_stage(self) -> bool:
@@ -580,6 +638,13 @@ class Pair:
         return frozenset(variables(dockerfile.stages[self.instruction.stage].base))
 
     @cached_property
+    def arguments_of_stages(self) -> frozenset[str]:
+        """The ARGs by which any FROM of its Dockerfile picks an image or a stage."""
+        dockerfile = self.after.dockerfile(self.step.target)
+        stages = dockerfile.stages if dockerfile is not None else ()
+        return frozenset(name for stage in stages for name in variables(stage.base))
+
+    @cached_property
     def stage_is_longer(self) -> bool:
         """Whether its stage has more or fewer steps than the baseline's stage of that name."""
         if self.before is None:
@@ -591,7 +656,7 @@ class Pair:
     def is_remote_add(self) -> bool:
         """Whether it fetches from an address."""
         printed = _printed_instruction(self.step)
-        return self.step.instruction == "ADD" and printed is not None and "://" in printed.arguments
+        return self.keyword == "ADD" and printed is not None and "://" in printed.arguments
 
     @cached_property
     def changed_files_above(self) -> bool:
@@ -632,6 +697,12 @@ class Pair:
         return any(path is not None and self._reads(path) for path in paths)
 
 
+def is_dockerfile(path: str) -> bool:
+    """Tell whether a path is by its name a Dockerfile or its ignore file, which builders are always sent."""
+    name = path.rpartition("/")[2].lower()
+    return "dockerfile" in name or "containerfile" in name or name == ".dockerignore"
+
+
 def is_moved(before: BaseImage, after: BaseImage) -> bool:
     """Tell whether one reference stands for another image now: by digests, else by the ids that the builder prints."""
     if before.digest and after.digest:
@@ -654,8 +725,8 @@ def is_same_image(printed: str, written: str) -> bool:
 
 
 def _printed_instruction(step: Step) -> Instruction | None:
-    """Read the text of a step as the Dockerfile line that it is."""
-    found = read_dockerfile(step.text.split("\n", 1)[0]).instructions
+    """Read the text of a step as the Dockerfile line that it is; of a trigger as the line that it runs."""
+    found = read_dockerfile(step.text.split("\n", 1)[0].removeprefix(_TRIGGER)).instructions
     return found[0] if found else None
 
 

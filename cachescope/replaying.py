@@ -53,20 +53,25 @@ def replay(
     history: History,
     dockerfile: Dockerfile,
     dockerignore: str | None = None,
+    *,
     costs: Mapping[str, float] | None = None,
     arguments: Mapping[str, Collection[int]] | None = None,
+    breaking: Mapping[str, Collection[int]] | None = None,
 ) -> Prediction:
     """Predict seconds and hits of the past builds under an edited Dockerfile, and under the present one for comparison.
 
     `dockerignore` is the edited `.dockerignore`, None where it stays as it is. `costs` gives the seconds of lines that
     are new, by their normalised text. `arguments` names build arguments with the builds in which they had another
-    value: each breaks every RUN below its ARG.
+    value: each breaks every RUN below its ARG. `breaking` names other lines by their normalised text with the builds in
+    which they were changed: each breaks every layer below it.
     """
     known = {normalize(i.text): cost for i in history.layer_instructions if (cost := history.cost(i)) is not None}
     known |= costs or {}
     rules = read_ignore_rules(dockerignore) if dockerignore is not None else history.ignore_rules
-    old = _Plan(history, history.dockerfile, history.ignore_rules, known, arguments or {})
-    new = _Plan(history, dockerfile, rules, known, arguments or {})
+    asked = arguments or {}
+    marked = breaking or {}
+    old = _Plan(history, history.dockerfile, history.ignore_rules, costs=known, arguments=asked, breaking=marked)
+    new = _Plan(history, dockerfile, rules, costs=known, arguments=asked, breaking=marked)
     middle = [(old.run(build, UNKNOWN_CHANGE), new.run(build, UNKNOWN_CHANGE)) for build in history.later_builds]
     savings = [a.seconds - b.seconds for a, b in middle]
     _, (low, high) = mean_and_interval(savings)
@@ -103,8 +108,10 @@ class _Plan:
         history: History,
         dockerfile: Dockerfile,
         rules: IgnoreRules,
+        *,
         costs: Mapping[str, float],
         arguments: Mapping[str, Collection[int]],
+        breaking: Mapping[str, Collection[int]],
     ) -> None:
         self.history = history
         self.dockerfile = dockerfile
@@ -120,6 +127,7 @@ class _Plan:
             for line in self.lines
         }
         self.arguments = arguments
+        self.broken = {line.position: self._builds_broken_above(line, breaking) for line in self.lines}
         scopes = {line.position: dockerfile.scope_at(line) for line in self.lines}
         self.named = {place: (scope.declared | scope.taken) & set(arguments) for place, scope in scopes.items()}
         self.parents = {line.position: self._parents(line) for line in self.lines}
@@ -145,6 +153,12 @@ class _Plan:
                 other = self.dockerfile.base_stage(other)
         return found
 
+    def _builds_broken_above(self, line: Instruction, breaking: Mapping[str, Collection[int]]) -> set[int]:
+        """The builds in which a line above it in its stage was changed."""
+        above = self.dockerfile.stages[line.stage or 0].instructions if breaking else ()
+        texts = [normalize(i.text) for i in above if i.position < line.position]
+        return {build for text in texts for build in breaking.get(text, ())}
+
     def run(self, build: int, unknown_share: float) -> _Outcome:
         """Replay one build: the expected seconds and hits."""
         if self.history.is_reset(build):
@@ -161,6 +175,8 @@ class _Plan:
 
     def _own_chance(self, line: Instruction, build: int, unknown_share: float) -> float:
         """How likely a line breaks by itself in a build."""
+        if build in self.broken[line.position]:
+            return 1.0
         origin = self.origin.get(line.position)
         observed = (
             next((o for o in self.history.lines.get(origin, []) if o.build == build), None)

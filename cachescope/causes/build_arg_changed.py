@@ -42,7 +42,7 @@ def _compare_arguments(pair: Pair, old: dict[str, str], new: dict[str, str]) -> 
     shows = any(new.get(n) and str(new[n]) in is_now and str(new[n]) not in was for n in changed)
     if not pair.has_same_text and not shows:
         return None
-    if pair.step.instruction != "RUN" and not shows:
+    if pair.keyword != "RUN" and not shows:
         return None
     return Verdict(weight=Weight.LIKELY if shows else Weight.POSSIBLE, evidence=evidence, expected=False)
 
@@ -50,10 +50,12 @@ def _compare_arguments(pair: Pair, old: dict[str, str], new: dict[str, str]) -> 
 def _is_in_force(pair: Pair, name: str) -> bool:
     """Tell whether a step's key holds an argument."""
     if name in PREDEFINED_ARGUMENTS:
-        return pair.after.build.builder == "docker" and pair.step.instruction == "RUN"
+        return pair.after.build.builder == "docker" and pair.keyword == "RUN"
     instruction = pair.instruction
     if instruction is None:
         return False
+    if pair.counterpart is None and pair.dockerfile_is_same and name in pair.arguments_of_stages:
+        return True
     if name in pair.scope.declared | pair.scope.taken:
         old = pair.instruction_before or instruction
         was, is_now = pair.scope_before.expand(old.text), pair.scope.expand(instruction.text)
@@ -63,6 +65,8 @@ def _is_in_force(pair: Pair, name: str) -> bool:
 
 def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None:
     declared = (pair.scope.declared | pair.scope.taken) - PREDEFINED_ARGUMENTS - _AUTOMATIC
+    if pair.counterpart is None and pair.dockerfile_is_same:
+        return _choice_of_stage(pair)
     if pair.has_new_base_reference and pair.arguments_of_base and pair.dockerfile_is_same:
         return Verdict(weight=Weight.CERTAIN, evidence=("FROM names another image by an ARG.",), expected=False)
     if not declared:
@@ -71,7 +75,11 @@ def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None
     old = pair.instruction_before
     if pair.is_buildkit and not pair.has_same_text and old is not None and old.text == instruction.text:
         # The same line is printed differently: only a value can be behind it.
-        named = sorted(name for name in declared if f"${name}" in instruction.text or f"${{{name}" in instruction.text)
+        words = set(variables(instruction.text))
+        named = sorted(words & declared)
+        if words & pair.scope.environment.keys():
+            # An ENV may hold the value of an ARG.
+            named = named or sorted(pair.scope.taken & declared)
         if named and pair.dockerfile_is_same:
             evidence = (f"The line is the same, but BuildKit prints another value for {', '.join(named)}.",)
             return Verdict(weight=Weight.CERTAIN, evidence=evidence, expected=False)
@@ -89,6 +97,15 @@ def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None
     )
 
 
+def _choice_of_stage(pair: Pair) -> Verdict | None:
+    """A line of an unchanged Dockerfile that was not built before: another stage was asked for, by ARG or by target."""
+    names = ", ".join(sorted(pair.arguments_of_stages))
+    if not names:
+        return None
+    evidence = (f"The Dockerfile is the same, but its stage was not built before: FROM names a stage by {names}.",)
+    return Verdict(weight=Weight.LIKELY, evidence=evidence, expected=False)
+
+
 def _judge_by_logs(pair: Pair) -> Verdict | None:
     background = pair.background
     if background.builder_is_empty or (pair.has_same_text and not pair.has_same_place):
@@ -99,7 +116,7 @@ def _judge_by_logs(pair: Pair) -> Verdict | None:
         could_be = pair.is_buildkit and not background.dockerfile_size_changed
         if not could_be or pair.stage_total_changed or pair.stage_is_longer:
             return None
-    elif pair.step.instruction != "RUN" and (pair.is_buildkit or "$" not in pair.step.text):
+    elif pair.keyword != "RUN" and (pair.is_buildkit or "$" not in pair.step.text):
         # Other builders print lines as written: a value may hide behind a `$`.
         return None
     return _POSSIBLE

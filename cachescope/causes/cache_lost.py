@@ -40,7 +40,7 @@ def _import_explains(pair: Pair) -> bool:
 
 
 def _is_proven_by_workdir(pair: Pair) -> bool:
-    return pair.is_buildkit and pair.step.instruction == "WORKDIR" and pair.stands_on_known_base
+    return pair.is_buildkit and pair.keyword == "WORKDIR" and pair.stands_on_known_base
 
 
 CAUSE = CacheLost()

@@ -49,15 +49,14 @@ class FilesChanged:
                 expected=True,
                 files=(".dockerignore",),
             )
-        if pair.background.context_grew and pair.step.instruction != "RUN":
+        if pair.background.context_grew and pair.keyword != "RUN":
             old, new = pair.before.build.context_bytes, pair.after.build.context_bytes
             reason = f"The builder had to be sent more of the context than before ({old} → {new} bytes)."
-            unrecorded = ("No file that it reads is in the commit: a mode or a file that git does not record.",)
-            return Verdict(
-                weight=Weight.LIKELY,
-                evidence=(reason, *(unrecorded if is_listed else ())),
-                expected=not is_listed,
-            )
+            unrecorded = "No file that it reads is in the commit: a mode or a file that git does not record."
+            linked = "No file that it reads is in the commit, but one that it may reach through a link."
+            is_linked = is_listed and pair.has_unread_changes
+            more = (linked if is_linked else unrecorded,) if is_listed else ()
+            return Verdict(weight=Weight.LIKELY, evidence=(reason, *more), expected=is_linked or not is_listed)
         what = "A file mode that git does not record may have changed." if is_listed else "A file may have changed."
         tells = "" if is_listed else " The changed files of the commit would tell."
         return Verdict(weight=Weight.POSSIBLE, evidence=(what + tells,), expected=not is_listed)

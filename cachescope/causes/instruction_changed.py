@@ -124,7 +124,7 @@ def _compare_logs(pair: Pair) -> Verdict | None:
         return Verdict(weight=weight, evidence=("FROM names another image than before.",), expected=True)
     if not pair.has_same_place:
         return _proof("The same instruction stood below other instructions before.")
-    may_hide = (pair.is_buildkit and pair.step.instruction == "RUN") or "<<" in pair.step.text
+    may_hide = (pair.is_buildkit and pair.keyword == "RUN") or "<<" in pair.step.text
     if not may_hide or pair.background.builder_is_empty:
         return None
     return Verdict(

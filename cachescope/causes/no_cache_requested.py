@@ -15,7 +15,7 @@ class NoCacheRequested:
 
     def explain(self, pair: Pair) -> Verdict | None:
         """Judge one break."""
-        if pair.before is None or (pair.is_buildkit and pair.step.instruction == "WORKDIR"):
+        if pair.before is None or (pair.is_buildkit and pair.keyword == "WORKDIR"):
             return None
         asked = _asked(pair)
         if asked is not None:
@@ -45,6 +45,9 @@ def _asked(pair: Pair) -> bool | None:
     if invocation is None:
         return None
     if invocation.asks_for_no_cache(stage, target):
+        return True
+    if invocation.no_cache_targets and pair.is_hit_elsewhere:
+        # What one target takes from cache, one that is built without it runs again, under the name of the first.
         return True
     if invocation.no_cache_stages and stage is None and pair.is_first_of_stage:
         return True

@@ -16,8 +16,8 @@ FOLDER = Path(__file__).parent / "causes"
 CASES = sorted(path.parent for path in FOLDER.glob("*/*/expected.json"))
 IDS = [f"{case.parent.name}/{case.name}" for case in CASES]
 
-# A mode that git does not record and the value of an argument show in no file that is given here.
-UNTRACKED = {"parcel_mode_or_mtime_umask"}
+# What git does not record and what lies behind a link show in no file that is given here.
+UNTRACKED = {"parcel_mode_or_mtime_umask", "lantern_umask", "harvest_behind_the_link"}
 
 
 @cache
