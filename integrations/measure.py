@@ -118,6 +118,7 @@ def _platform_document(platform: PlatformImage, contents: Contents | None) -> di
     document: dict[str, Any] = {
         "platform": platform.platform,
         "digest": platform.digest,
+        "config_digest": platform.config_digest,
         "compressed_bytes": platform.compressed_bytes,
         "unpacked_bytes": platform.unpacked_bytes,
         "own_compressed_bytes": platform.own_compressed_bytes,

@@ -53,7 +53,15 @@ def broker(settings: WorkerSettings) -> dict[str, Any]:
 def create_app(settings: WorkerSettings | None = None) -> Celery:
     """Make the Celery application with its tasks."""
     settings = settings or get_settings()
-    celery = Celery("cachescope", include=["workers.tasks.feedback", "workers.tasks.ingest", "workers.tasks.notifying"])
+    celery = Celery(
+        "cachescope",
+        include=[
+            "workers.tasks.feedback",
+            "workers.tasks.ingest",
+            "workers.tasks.notifying",
+            "workers.tasks.measuring",
+        ],
+    )
     celery.conf.update(
         broker(settings),
         task_default_queue=QUEUE,

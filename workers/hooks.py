@@ -21,6 +21,7 @@ from workers.asking import asking, reader_of
 from workers.parameters import Value, read_parameters
 from workers.receiving import LogReceiver, ReceivedLog, receive_log
 from workers.runs import read_run, write_run
+from workers.tasks.measuring import request_pushed
 
 CAP_BYTES = 256 * 1024 * 1024
 BODY_CAP = 32 * 1024 * 1024
@@ -170,7 +171,10 @@ def _why_not_fetched(source: Source) -> str:
 def _link_images(team_id: int, run: CIRun) -> Noted | Ignored:
     with transaction() as session:
         linked = [hooks.link_push(session, team_id, pushed.digest, pushed.name, pushed.tag) for pushed in run.images]
+        measured = request_pushed(session, team_id, run.images)
     builds = sorted({build_id for found in linked for build_id in found})
+    if not builds and measured:
+        return Noted("The image that was pushed is followed: it will be measured.")
     if not builds:
         return Ignored("No build of this team has made the image that was pushed.")
     return Noted(f"The image that was pushed is that of build {', '.join(map(str, builds[:5]))}.")

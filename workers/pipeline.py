@@ -24,6 +24,7 @@ from workers.hooks import Noted, unwrap_hook
 from workers.leases import kept_lease
 from workers.settings import get_settings
 from workers.tasks.detecting import watch_builds
+from workers.tasks.measuring import request_built
 
 logger = structlog.get_logger(__name__)
 
@@ -107,6 +108,7 @@ def _read_and_save(held: Claim) -> None:
         saved = readings.save_reading(session, delivery, repository, log, read_with=reader_version())
         ask_for_feedback(session, repository, delivery)
         watch_builds(session, repository, saved)
+        request_built(session, repository.team_id, saved)
     logger.info("ingested", builds=len(log.builds), lines=log.lines)
 
 

@@ -25,6 +25,7 @@ from workers.tasks.advising import advise_due
 from workers.tasks.detecting import keep_incidents
 from workers.tasks.feedback import forget_old, tell_overdue
 from workers.tasks.ingest import claim_next
+from workers.tasks.measuring import measure_overdue
 from workers.tasks.notifying import send_overdue
 
 logger = structlog.get_logger(__name__)
@@ -123,6 +124,7 @@ def main() -> None:
         repeat(ended, 1.0, tell_overdue),
         repeat(ended, 3600.0, forget_old),
         repeat(ended, 2.0, advise_due),
+        repeat(ended, 0.5, measure_overdue),
         repeat(ended, 600.0, keep_house),
     ]
     logger.info("scheduler_ready")

@@ -115,6 +115,24 @@ def pull_churn(before: PlatformImage, after: PlatformImage) -> int | None:
     return sum(new.values())
 
 
+def engine_pull(before: PlatformImage, after: PlatformImage) -> int | None:
+    """Return what a Docker engine with the classic store pulls that holds `before`; None where blobs are unknown.
+
+    It keeps layers by the chain below them, so that everything above the first new layer is pulled again.
+    """
+    shared = 0
+    for old, new in zip(before.layers, after.layers, strict=False):
+        if old.digest is None or old.digest != new.digest:
+            break
+        shared += 1
+    sizes: dict[str, int] = {}
+    for layer in after.layers[shared:]:
+        if layer.digest is None or layer.compressed_bytes is None:
+            return None
+        sizes[layer.digest] = layer.compressed_bytes
+    return sum(sizes.values())
+
+
 def compare_images(before: MeasuredImage, after: MeasuredImage) -> list[PlatformDifference]:
     """Compare the platforms that both versions have; two images of one platform each are compared whatever its name."""
     if len(before.platforms) == len(after.platforms) == 1:

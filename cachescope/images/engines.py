@@ -42,6 +42,7 @@ def measure_engine_image(reference: str, attrs: object, history: object, hints: 
     platform = PlatformImage(
         platform=platform_name(attrs.get("Os"), attrs.get("Architecture"), attrs.get("Variant")),
         digest=_manifest_digest(attrs),
+        config_digest=attrs["Id"] if is_digest(attrs.get("Id")) and not is_containerd(attrs) else None,
         unpacked_bytes=unpacked,
         layers=tuple(
             Layer(

@@ -8,7 +8,7 @@ attestations that lie among the platforms of an index.
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -208,6 +208,7 @@ def measure_platform(manifest: Manifest, config: Config | None, hints: Hints = N
     return PlatformImage(
         platform=config.platform if config else "unknown",
         digest=manifest.digest,
+        config_digest=manifest.config.digest,
         compressed_bytes=sum(blob.size_bytes for blob in blobs),
         unpacked_bytes=None,
         layers=tuple(
@@ -300,37 +301,14 @@ def _measure_one(
         warning = str(error)
     measured = measure_platform(manifest, config, hints(manifest, config) if config else NO_HINTS)
     if platform and measured.platform == "unknown":
-        measured = PlatformImage(
-            platform=platform,
-            digest=measured.digest,
-            compressed_bytes=measured.compressed_bytes,
-            layers=measured.layers,
-            base_image=measured.base_image,
-        )
+        measured = replace(measured, platform=platform)
     return measured, f"{measured.platform}: {warning}" if warning else None
 
 
 def with_unpacked(platform: PlatformImage, sizes: Sequence[int | None]) -> PlatformImage:
     """Add the unpacked size of each layer, from the bottom."""
-    layers = tuple(
-        Layer(
-            digest=layer.digest,
-            diff_id=layer.diff_id,
-            instruction=layer.instruction,
-            compressed_bytes=layer.compressed_bytes,
-            unpacked_bytes=size,
-            base=layer.base,
-        )
-        for layer, size in zip(platform.layers, sizes, strict=True)
-    )
-    return PlatformImage(
-        platform=platform.platform,
-        digest=platform.digest,
-        compressed_bytes=platform.compressed_bytes,
-        unpacked_bytes=total(sizes),
-        layers=layers,
-        base_image=platform.base_image,
-    )
+    layers = tuple(replace(layer, unpacked_bytes=size) for layer, size in zip(platform.layers, sizes, strict=True))
+    return replace(platform, unpacked_bytes=total(sizes), layers=layers)
 
 
 def _descriptor(row: Any) -> Descriptor:

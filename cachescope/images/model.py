@@ -28,6 +28,8 @@ class PlatformImage:
     platform: str
     digest: str | None = None
     """Of its manifest."""
+    config_digest: str | None = None
+    """Of its configuration: what the classic engine calls the image's id. Two versions never share it."""
     compressed_bytes: int | None = None
     """Σ of the layer blobs; manifest and configuration not counted."""
     unpacked_bytes: int | None = None

@@ -27,6 +27,7 @@ from cachescope.images.manifests import (
     Hints,
     Manifest,
     count_base,
+    digest_of,
     load_document,
     measure_document,
     read_config,
@@ -330,13 +331,15 @@ def _read_saved(members: Members, reference: str, name: str | None, *, deep: boo
             pass
         case _:
             raise UnreadableInputError("manifest.json of the archive names no Config and no Layers.")
-    config = read_config(load_document(_content(members, config_name), "configuration", _LARGEST_DOCUMENT))
+    content = _content(members, config_name)
+    config = read_config(load_document(content, "configuration", _LARGEST_DOCUMENT))
     if len(config.diff_ids) != len(layer_names):
         raise UnreadableInputError("The configuration of the archive and its manifest.json name different layers.")
     origins = match_layers(config.history, len(config.diff_ids))
     base = count_base(config.diff_ids, config.history, [origin.entry for origin in origins], hints)
     platform = PlatformImage(
         platform=config.platform,
+        config_digest=digest_of(content),
         layers=tuple(
             Layer(
                 diff_id=diff_id,
