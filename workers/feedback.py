@@ -76,11 +76,13 @@ def ask_for_feedback(session: Session, repository: Repository, delivery: Deliver
     _enqueue(session, repository, source, kind="build", key=delivery.id, parameters=parameters)
 
 
-def ask_for_forecast(session: Session, repository: Repository, source: Source, number: int) -> None:
+def ask_for_forecast(session: Session, repository: Repository, source: Source, number: int) -> bool:
     """Write down that a pull request is to be told what it will do to the cache; a later push begins this anew."""
     policy = rows.read_policy(rows.find_policy(session, repository.id))
-    if policy.preflight and policy.comments and source.write_credentials and source.provider in FORGES:
-        _enqueue(session, repository, source, kind="pull_request", key=str(number), parameters={"number": number})
+    if not policy.preflight or not policy.comments:
+        return False
+    _enqueue(session, repository, source, kind="pull_request", key=str(number), parameters={"number": number})
+    return True
 
 
 def _enqueue(session: Session, repository: Repository, source: Source, **task: Any) -> None:

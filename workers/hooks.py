@@ -18,6 +18,7 @@ from store.queries import deliveries, hooks, logs, repositories
 from store.queries.deliveries import Claim
 from store.types import seal, unseal
 from workers.asking import asking, reader_of
+from workers.forecasts import forecast
 from workers.parameters import Value, read_parameters
 from workers.receiving import LogReceiver, ReceivedLog, receive_log
 from workers.runs import read_run, write_run
@@ -105,7 +106,10 @@ def unwrap_hook(delivery: Delivery, scope: Repository | None) -> Unwrapped | Ign
     if hook.run is not None:
         run: CIRun | Ignored = read_run(hook.run)
     else:
-        run = read_hook(delivery, hook.headers, unpack_body(hook.body) if hook.body is not None else None)
+        body = unpack_body(hook.body) if hook.body is not None else None
+        if body is not None and (told := forecast(delivery.team_id, source, scope, body)):
+            return Noted(told)
+        run = read_hook(delivery, hook.headers, body)
         if isinstance(run, CIRun) and run.log is None:
             with transaction() as session:
                 hooks.save_run(session, delivery.id, run.subject, write_run(run))

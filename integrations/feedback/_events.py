@@ -1,0 +1,56 @@
+"""Events of pull and merge requests that somebody opened or pushed to: the time for a forecast.
+
+The body names the pull request only; what it changes is asked of the forge. Read after the signature was checked.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cachescope.errors import UnreadableInputError
+from integrations.ci import _bodies as read
+from integrations.ci.base import HookRequest
+
+_PUSHED = frozenset({"opened", "reopened", "synchronize", "synchronized", "ready_for_review"})
+"""The words of GitHub, of Gitea and of Forgejo."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequestEvent:
+    """A pull request with a new last commit."""
+
+    repository: str
+    number: int
+
+
+def read_pull_request_event(provider: str, body: bytes) -> PullRequestEvent | None:
+    """Read an event; None for every other one, and for a body that nobody can read."""
+    try:
+        event = read.load_event(HookRequest(headers={}, body=body))
+    except UnreadableInputError:
+        return None
+    if provider in {"github", "gitea", "forgejo"}:
+        return _read_pull_request(event)
+    return _read_merge_request(event) if provider == "gitlab" else None
+
+
+def _read_pull_request(event: dict[str, Any]) -> PullRequestEvent | None:
+    action, pull = event.get("action"), event.get("pull_request")
+    if not isinstance(action, str) or action not in _PUSHED or not isinstance(pull, dict):
+        return None
+    return _event(read.part(event, "repository", "full_name"), event.get("number") or pull.get("number"))
+
+
+def _read_merge_request(event: dict[str, Any]) -> PullRequestEvent | None:
+    told = event.get("object_attributes")
+    if event.get("object_kind") != "merge_request":
+        return None
+    action = read.part(told, "action")
+    # An update tells of new commits only where it names the one before.
+    if action not in {"open", "reopen"} and not (action == "update" and read.part(told, "oldrev")):
+        return None
+    return _event(read.part(event, "project", "path_with_namespace"), read.part(told, "iid"))
+
+
+def _event(repository: object, number: object) -> PullRequestEvent | None:
+    name, found = read.repository(repository), read.number(number)
+    return None if name is None or found is None else PullRequestEvent(name, found)
