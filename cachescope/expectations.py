@@ -13,6 +13,10 @@ from typing import Any
 KNOWN_KEYS = 4_000
 KNOWN_RUNNER_KEYS = 12_000
 SHARED_BELIEF_DECAY = 0.98
+MAY_WRITE = 0.5
+SURELY_WRITE = 0.75
+"""A belief that other branches write to the cache: above the first what they execute is remembered, above the second a
+miss of it has no excuse."""
 LONGEST_NAME = 160
 LONGEST_RUNNER = 24
 """Characters kept of instructions, runners and branches, so that the memory stays small whatever they are called."""
@@ -216,8 +220,10 @@ class Memory:
     known_on_runner: dict[str, int] = field(default_factory=dict)
     shared_hits: float = 1.0
     shared_misses: float = 1.0
-    pull_requests_write: bool = False
+    pull_request_hits: float = 0.0
+    pull_request_misses: float = 0.5
     pull_request_keys: dict[str, str] = field(default_factory=dict)
+    """Prefix key → the branch that executed it last, for keys that the default branch never executed."""
     digests: dict[str, list[str]] = field(default_factory=dict)
     """FROM text → the digests seen, newest last."""
     costs: dict[str, float] = field(default_factory=dict)
@@ -233,12 +239,18 @@ class Memory:
         """Whether each runner seems to keep its own cache."""
         return self.shared_belief < PER_RUNNER_BELOW
 
+    @property
+    def branch_belief(self) -> float:
+        """How likely other branches than the default one find again what they executed: many may only read."""
+        return self.pull_request_hits / (self.pull_request_hits + self.pull_request_misses)
+
     def judge(self, build: ObservedBuild, plan: Plan) -> JudgedBuild:
         """Say of each layer whether it should have hit and where its chain of misses began; changes nothing."""
         prefixes = self._prefixes(build, plan)
         runner = shortened(build.runner or "-", LONGEST_RUNNER)
         runner_epoch = self.runner_epochs.get(runner, 0)
         per_runner = self.is_per_runner
+        branches_write = self.branch_belief > SURELY_WRITE
         new_bases = {
             position
             for position, (step, seen) in enumerate(zip(plan.steps, build.steps, strict=True))
@@ -263,6 +275,8 @@ class Memory:
             in_repository = self.known.get(prefix)
             on_runner = self.known_on_runner.get(f"{runner}|{prefix}")
             expected = in_repository == self.epoch if not per_runner else on_runner == runner_epoch
+            if prefix in self.pull_request_keys and not branches_write:
+                expected = False
             layer = Layer(step, prefix, seen.cached, _sane(seen.seconds), expected)
             layers.append(layer)
             if layer.hit:
@@ -312,16 +326,17 @@ class Memory:
         runner_epoch = self.runner_epochs.get(runner, 0)
         for layer in judged.layers:
             on_runner = f"{runner}|{layer.prefix}"
-            wrote = layer.hit or build.is_default_branch or self.pull_requests_write
-            if not wrote:
-                self.pull_request_keys.pop(on_runner, None)
-                self.pull_request_keys[on_runner] = branch
-                continue
-            if layer.hit and self.pull_request_keys.get(on_runner) == branch:
-                unknown = (
-                    on_runner not in self.known_on_runner if judged.is_per_runner else layer.prefix not in self.known
-                )
-                self.pull_requests_write = self.pull_requests_write or unknown
+            owner = self.pull_request_keys.get(layer.prefix)
+            if owner == branch and (layer.hit or (layer.root is layer and not judged.is_cold)):
+                self._learn_branches(layer, runner, per_runner=judged.is_per_runner)
+            if layer.hit or build.is_default_branch:
+                self.pull_request_keys.pop(layer.prefix, None)
+            else:
+                if owner is not None or layer.prefix not in self.known:
+                    self.pull_request_keys.pop(layer.prefix, None)
+                    self.pull_request_keys[layer.prefix] = branch
+                if self.branch_belief < MAY_WRITE:
+                    continue
             self.known.pop(layer.prefix, None)
             self.known[layer.prefix] = self.epoch
             self.known_on_runner.pop(on_runner, None)
@@ -350,6 +365,16 @@ class Memory:
     @staticmethod
     def _base_was_cached(build: ObservedBuild, plan: Plan) -> bool:
         return any(step.is_base and seen.cached for step, seen in zip(plan.steps, build.steps, strict=True))
+
+    def _learn_branches(self, layer: Layer, runner: str, *, per_runner: bool) -> None:
+        if per_runner and not layer.hit and f"{runner}|{layer.prefix}" not in self.known_on_runner:
+            return
+        self.pull_request_hits *= SHARED_BELIEF_DECAY
+        self.pull_request_misses *= SHARED_BELIEF_DECAY
+        if layer.hit:
+            self.pull_request_hits += 1
+        elif not layer.step.is_content:
+            self.pull_request_misses += 1
 
     def _learn_sharing(self, judged: JudgedBuild, runner: str) -> None:
         seen_stages: set[str] = set()

@@ -12,7 +12,7 @@ from cachescope.regressions.layer_misses import trim_absent
 KIND = "duration"
 PACES = "paces"
 """Runner → how much slower than usual its last builds were, in logarithms: for a build of which one step ran."""
-ENOUGH = 9.0
+ENOUGH = 10.0
 DRIFT = 1.0
 ORDINARY_PACE = 0.2
 """In logarithms: machines that differ by more than a fifth teach the levels no more than this."""
@@ -80,7 +80,7 @@ class Duration:
         mean = known["sum"] / known["count"]
         usual = math.exp(known["level"])
         more = usual * (math.exp(mean) - 1)
-        if known["score"] > ENOUGH and known["count"] >= 3 and mean > 0.3 and more > 2.0:
+        if known["score"] > ENOUGH and known["count"] >= 3 and mean > 0.33 and more > 2.0:
             known["shift"] = mean
             known["good"] = 0
             yield Finding(

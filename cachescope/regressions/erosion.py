@@ -9,6 +9,7 @@ from cachescope.regressions.layer_misses import KIND as LAYER_MISSES
 KIND = "erosion"
 ENOUGH = 8.0
 STREAM = "erosion"
+LAST = "erosion_last"
 
 
 class Erosion:
@@ -32,14 +33,18 @@ class Erosion:
         if stream.score == 0.0:
             tally.clear()
             return
+        last = series.facts.setdefault(LAST, {})
+        is_same_layer = bool(lost) and last.get("layer") == lost[0].step.key
+        if lost:
+            last["layer"] = lost[0].step.key
         for layer in lost:
             tally[layer.step.key] = tally.get(layer.step.key, 0) + 1
         if not lost or stream.score <= ENOUGH or stream.events < 4 or stream.since is None:
             return
         if stream.main_run is None and series.was_resolved(KIND, "repository"):
             return
-        if max(tally.values()) >= 0.7 * sum(tally.values()):
-            return
+        if is_same_layer or max(tally.values()) >= 0.7 * sum(tally.values()):
+            return  # rather one layer's own trouble, which its own stream will tell
         yield Finding(
             key="repository",
             cause="erosion",

@@ -11,6 +11,8 @@ from cachescope.regressions.layer_misses import trim_absent
 KIND = "order"
 ENOUGH_BROAD = 2.8
 ENOUGH_NARROW = 6.0
+ENOUGH_MOVED = 1.5
+"""Below a COPY that misses often and that the commit moved: one miss."""
 
 
 class Order:
@@ -56,16 +58,18 @@ class Order:
             stream.recover(judged, incident, event=event)
             return
         stream.observe(judged, event=event, floor=0.5, step=0.25, seconds=layer.seconds)
-        if not event or stream.events < 2:
+        if not event:
             return
         if not stream.events_on_main and series.was_resolved(KIND, key):
             return  # fixed on the default branch; other branches carry the old order until they are merged
         root = layer.root.step if layer.root else layer.step
         rate = facts.get(root.key, {}).get("rate", 0.0)
+        entry = facts[layer.step.key]["added"][text]
         enough = ENOUGH_BROAD if root.is_broad or rate > 0.35 else ENOUGH_NARROW
+        if entry["moved"] and rate > 0.35:
+            enough = ENOUGH_MOVED
         if stream.score <= enough or not worth_telling(series, judged, stream.rate() * stream.lost_seconds):
             return
-        entry = facts[layer.step.key]["added"][text]
         victims = [other for other in judged.layers if other.root is layer.root and other is not layer.root]
         yield Finding(
             key=key,

@@ -37,7 +37,7 @@ class StampedManifest:
             stream.observe(judged, event=missed, floor=0.85, step=0.45, seconds=seconds)
             if not missed or stream.events < 6 or stream.bad_main_run < 5 or stream.events == stream.events_on_main:
                 continue
-            if stream.score <= ENOUGH + 2 * judged.is_per_runner or stream.rate() <= 0.65 or stream.seen < 25:
+            if stream.score <= ENOUGH + 2 * judged.is_per_runner or stream.rate() <= 0.72 or stream.seen < 25:
                 continue
             if stream.events_on_main < 0.85 * stream.observations_on_main:
                 continue  # a stamp changes with every commit; a storm of updates does not
