@@ -194,12 +194,8 @@ def _opened(source: Source, repository: str) -> Iterator[Forge]:
             opened = reader.connect(client, access, about)
         except (DeniedError, NeverError) as error:
             raise FeedbackRefusedError(str(error)) from error
-        app_id = str(credentials.get("app_id", ""))
-        yield FORGES[source.provider](
-            Api(client, opened.url, opened.credentials),
-            repository,
-            app_id=int(app_id) if app_id.isascii() and app_id.isdigit() else None,
-        )
+        api = Api(client, opened.url, opened.credentials)
+        yield FORGES[source.provider](api, repository, app_id=credentials.get("app_id") or None)
 
 
 def _tell_of_builds(scene: _Scene, forge: Forge) -> str | None:

@@ -22,6 +22,11 @@ class PullRequestEvent:
     number: int
 
 
+def names_pull_request(body: bytes) -> bool:
+    """Whether a body may be such an event; as cheap as a question to every webhook must be."""
+    return b'"pull_request"' in body or b'"merge_request"' in body
+
+
 def read_pull_request_event(provider: str, body: bytes) -> PullRequestEvent | None:
     """Read an event; None for every other one, and for a body that nobody can read."""
     try:

@@ -110,7 +110,7 @@ class Forge(Protocol):
 class ForgeMaker(Protocol):
     """Makes the forge of one repository: the constant that each module of this folder exports."""
 
-    def __call__(self, api: "Api", repository: str, *, app_id: int | None) -> Forge:
+    def __call__(self, api: "Api", repository: str, *, app_id: str | None) -> Forge:
         """`repository` is its full name; `app_id` is set where the credentials are those of an App."""
         ...
 

@@ -12,7 +12,7 @@ class Gitea(GitHub):
 
     headers = {"accept": "application/json"}  # noqa: RUF012 - never written to
 
-    def __init__(self, api: Api, repository: str, *, app_id: int | None = None) -> None:
+    def __init__(self, api: Api, repository: str, *, app_id: str | None = None) -> None:
         super().__init__(api, repository, app_id=None)
 
     def find_pull_request(self, commit: str) -> PullRequest | None:
@@ -27,7 +27,7 @@ class Gitea(GitHub):
         return text_of(self._api.call("GET", address, missing=(404,)), cap_bytes)
 
 
-def make_gitea(api: Api, repository: str, *, app_id: int | None) -> Forge:
+def make_gitea(api: Api, repository: str, *, app_id: str | None) -> Forge:
     """Make the forge of a repository of Gitea."""
     return Gitea(api, repository, app_id=app_id)
 

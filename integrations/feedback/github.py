@@ -31,7 +31,7 @@ class GitHub:
 
     headers = _HEADERS
 
-    def __init__(self, api: Api, repository: str, *, app_id: int | None) -> None:
+    def __init__(self, api: Api, repository: str, *, app_id: str | None) -> None:
         self._api = api
         self._root = f"/repos/{checked_repository(repository)}"
         self._app_id = app_id
@@ -122,7 +122,9 @@ class GitHub:
 
     def _is_ours(self, comment: dict[str, Any]) -> bool:
         if self._app_id is not None:
-            return bool(read.part(comment, "performed_via_github_app", "id") == self._app_id)
+            app = read.part(comment, "performed_via_github_app")
+            # GitHub shows both, and takes either in place of the other.
+            return self._app_id in {str(read.part(app, "id")), read.part(app, "client_id")}
         if self._user_id is None:
             self._user_id = number_of(read.part(self._api.json("GET", "/user", headers=self.headers), "id"))
         return self._user_id is not None and read.part(comment, "user", "id") == self._user_id
@@ -150,7 +152,7 @@ def pull_request_of(found: object) -> PullRequest | None:
     )
 
 
-def make_github(api: Api, repository: str, *, app_id: int | None) -> Forge:
+def make_github(api: Api, repository: str, *, app_id: str | None) -> Forge:
     """Make the forge of a repository of GitHub."""
     return GitHub(api, repository, app_id=app_id)
 

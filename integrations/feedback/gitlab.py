@@ -129,7 +129,7 @@ def _merge_request(found: object) -> PullRequest | None:
     )
 
 
-def make_gitlab(api: Api, repository: str, *, app_id: int | None) -> Forge:
+def make_gitlab(api: Api, repository: str, *, app_id: str | None) -> Forge:
     """Make the forge of a project of GitLab."""
     return GitLab(api, repository)
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from integrations.ci import PROVIDERS
 from integrations.ci.base import CIRun, HookRequest, Ignored, SignatureRefusedError, fold_headers
+from integrations.feedback._events import names_pull_request
 from store.database import after_commit
 from store.logs import LogStore, WrittenLog, write_log
 from store.models.sources import Source
@@ -74,22 +75,25 @@ def verify_hook(source: Source | None, secrets: list[str], headers: Mapping[str,
             for name, value in request.headers.items()
             if name in KEPT_HEADERS | provider.event_headers
         },
-        event=_read(source.provider, request),
+        event=_read(source, request),
     )
 
 
-def _read(name: str, request: HookRequest) -> CIRun | Ignored | None:
+def _read(source: Source, request: HookRequest) -> CIRun | Ignored | None:
     """Read a small event at once: nine of ten tell of no log, and no worker need look at those.
 
     Whatever goes wrong here is left to a worker, which says so where it can be seen: no event is lost by a bug of ours.
     """
-    provider = PROVIDERS[name]
+    provider = PROVIDERS[source.provider]
     if provider.carries_log or len(request.body) > KEPT_WITH_ROW:
         return None
     try:
-        return provider.read_event(request, 0)
+        event = provider.read_event(request, 0)
     except Exception:  # noqa: BLE001 - a worker reads it again, and tells
         return None
+    # A pull request tells of no log, and is told what it will do to the cache where that may be written.
+    is_told = isinstance(event, Ignored) and source.write_credentials and names_pull_request(request.body)
+    return None if is_told else event
 
 
 def find_repeated(session: Session, hook: VerifiedHook) -> str | None:

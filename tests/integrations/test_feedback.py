@@ -62,7 +62,7 @@ def connect(there: Forge) -> Iterator[Connect]:
             token = token or there.write_token
             header = {"private-token": token} if kind == "gitlab" else {"authorization": f"Bearer {token}"}
             api = Api(client, there.url + ROOTS[kind], header)
-            made = FORGES[kind](api, "acme/api", app_id=there.app_id if app else None)
+            made = FORGES[kind](api, "acme/api", app_id=str(there.app_id) if app else None)
             return SimpleNamespace(forge=made, repository=there.repositories["acme/api"])
 
         yield opened
