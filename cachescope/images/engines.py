@@ -8,7 +8,7 @@ Defined at https://docs.docker.com/reference/api/engine/ (ImageInspect, HistoryR
 from typing import Any
 
 from cachescope.errors import TooLargeError, UnreadableInputError
-from cachescope.images.instructions import HistoryEntry, match_layers
+from cachescope.images.instructions import HistoryEntry, match_layers, name_bare_commands
 from cachescope.images.manifests import (
     LARGEST_SIZE,
     MOST_HISTORY,
@@ -72,7 +72,7 @@ def read_history(rows: object, own_names: frozenset[str] = frozenset()) -> list[
         raise UnreadableInputError("The engine's history is no list of entries.")
     if len(rows) > MOST_HISTORY:
         raise TooLargeError(f"The history has {len(rows):,} entries, more than {MOST_HISTORY}.")
-    return [
+    read = [
         HistoryEntry(
             created_by=_text(row.get("CreatedBy")),
             comment=_text(row.get("Comment"))[:1000],
@@ -82,6 +82,7 @@ def read_history(rows: object, own_names: frozenset[str] = frozenset()) -> list[
         )
         for row in reversed(rows)
     ]
+    return name_bare_commands(read)
 
 
 def _manifest_digest(attrs: dict[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ The configuration's `history` is defined at https://github.com/opencontainers/im
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachescope.instructions import KEYWORDS, METADATA_KEYWORDS
 
@@ -110,6 +110,33 @@ def _first_shell(text: str) -> int:
             return end
         start = text.find(" ", start) + 1 or -1
     return 0
+
+
+def name_bare_commands(history: Sequence[HistoryEntry]) -> list[HistoryEntry]:
+    """Return a history in which bare commands read as the RUN that they were.
+
+    The classic builder and buildah write `RUN ["make", "all"]` as `make all`. Other tools write words of their own, so
+    that this holds only where these two wrote the entries around.
+    """
+    classic = [place for place, entry in enumerate(history) if _is_classic(entry)]
+    if not classic:
+        return list(history)
+    return [
+        replace(entry, created_by=f"RUN {entry.created_by.strip()}")
+        if place > classic[0] - 2 and _is_bare(entry)
+        else entry
+        for place, entry in enumerate(history)
+    ]
+
+
+def _is_classic(entry: HistoryEntry) -> bool:
+    return _NOTHING in entry.created_by[:300] or entry.created_by.startswith(("/bin/sh -c ", "|"))
+
+
+def _is_bare(entry: HistoryEntry) -> bool:
+    text = entry.created_by.strip()
+    plain = not text.startswith("#") and (not entry.comment or entry.comment.startswith("FROM "))
+    return bool(text) and plain and not _is_classic(entry) and entry.keyword is None
 
 
 def is_squash(entry: HistoryEntry) -> bool:

@@ -16,7 +16,7 @@ import orjson
 
 from cachescope.errors import TooLargeError, UnreadableInputError, UnsupportedInputError
 from cachescope.images.bases import count_base_entries, count_base_layers
-from cachescope.images.instructions import HistoryEntry, match_layers
+from cachescope.images.instructions import HistoryEntry, match_layers, name_bare_commands
 from cachescope.images.model import Layer, MeasuredImage, PlatformImage, total
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
@@ -181,7 +181,7 @@ def read_config(document: dict[str, Any]) -> Config:
     return Config(
         platform=platform_name(document.get("os"), document.get("architecture"), document.get("variant")),
         diff_ids=tuple(diff_ids),
-        history=tuple(_entry(row) for row in rows if isinstance(row, dict)),
+        history=tuple(name_bare_commands([_entry(row) for row in rows if isinstance(row, dict)])),
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cachescope.images.bases import count_base_entries
-from cachescope.images.instructions import HistoryEntry, instruction_of, match_layers
+from cachescope.images.instructions import HistoryEntry, instruction_of, match_layers, name_bare_commands
 
 
 def entries(*texts: str, empty: tuple[int, ...] = ()) -> list[HistoryEntry]:
@@ -36,6 +36,16 @@ def entries(*texts: str, empty: tuple[int, ...] = ()) -> list[HistoryEntry]:
 )
 def test_what_builders_write_around_an_instruction_is_taken_off(created_by, instruction):
     assert instruction_of(created_by) == instruction
+
+
+def test_a_bare_command_between_entries_of_the_classic_builder_was_a_run():
+    classic = entries("/bin/sh -c #(nop) WORKDIR /app", "make all", '/bin/sh -c #(nop)  CMD ["sh"]')
+    assert [entry.instruction for entry in name_bare_commands(classic)] == [
+        "WORKDIR /app",
+        "RUN make all",
+        'CMD ["sh"]',
+    ]
+    assert [entry.instruction for entry in name_bare_commands(entries("bazel build"))] == ["bazel build"]
 
 
 def test_a_long_history_text_is_cut_and_read_in_linear_time():
