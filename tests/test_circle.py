@@ -25,6 +25,7 @@ from tests.forge import github, gitlab
 from tests.forge.serving import forge
 from tests.forge.state import CIRun, Forge, Job
 from tests.forge.state import Repository as Project
+from workers.reconciling import reconcile_next
 from workers.tasks.ingest import ingest
 
 BEFORE, AFTER = "a" * 40, "b" * 40
@@ -85,6 +86,9 @@ class Circle:
             signature = hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
             headers |= {"x-github-event": kind, "x-github-delivery": identity}
             headers["x-hub-signature-256"] = f"sha256={signature}"
+        elif self.provider == "gitea":
+            headers |= {"x-gitea-event": kind, "x-gitea-delivery": identity}
+            headers["x-gitea-signature"] = hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
         else:
             headers |= {"x-gitlab-event": "Job Hook", "x-gitlab-token": self.secret, "idempotency-key": identity}
         answer = self.client.post(f"/hooks/{self.source_id}", content=body, headers=headers)
@@ -96,7 +100,7 @@ class Circle:
         """Let a run end: its jobs are told, and what was told is worked off."""
         if run not in self.project.runs:
             self.project.runs.append(run)
-        module = github if self.provider == "github" else gitlab
+        module = gitlab if self.provider == "gitlab" else github
         for job in run.jobs:
             self.send(module.job_event(self.project, run, job))
         return self.work()
@@ -403,3 +407,54 @@ def test_an_old_body_is_forgotten_and_the_event_can_still_be_read_again(circle: 
         assert hooks.forget_bodies(session, datetime.now(UTC) + timedelta(days=1)) == 1
         session.execute(update(Delivery).values(state="new", attempts=0, log_digest=None))
     assert circle.work().state == "done"
+
+
+def ended_now(run: CIRun) -> CIRun:
+    for job in run.jobs:
+        job.started_at = job.completed_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return run
+
+
+@pytest.mark.parametrize("provider", ["github", "gitea"])
+def test_runs_of_which_no_webhook_came_are_found_by_asking(made: Forge, client: httpx.Client, provider: str) -> None:
+    circle = connect(made, client, provider, token=made.token)
+    assert circle.finish(ended_now(run_of(1, BEFORE, log(cached=False)))).state == "done"
+    circle.project.runs += [ended_now(run_of(number, AFTER, log(cached=True))) for number in range(2, 5)]
+    circle.project.runs.append(ended_now(run_of(5, AFTER, log(cached=True), conclusion=None)))
+    circle.project.runs[-1].conclusion = None
+    assert reconcile_next(grace=timedelta(0)) == circle.source_id
+    ingest()
+    assert count(Build) == 4, "the run that has not ended is left alone"
+    with reading() as session:
+        assert session.scalars(select(Hook.is_found).order_by(Hook.is_found)).all() == [False, True, True, True]
+    circle.let_time_pass(400)
+    assert reconcile_next(grace=timedelta(0)) == circle.source_id
+    ingest()
+    assert count(Build) == 4, "nothing is found twice"
+    circle.finish(circle.project.runs[1])
+    assert circle.delivery().state == "ignored", "a webhook that comes late after all changes nothing"
+
+
+def test_a_source_that_cannot_be_asked_is_asked_again_for_the_same_time(circle: Circle) -> None:
+    circle.finish(ended_now(run_of(1, BEFORE, log(cached=False))))
+    circle.forge.is_down = True
+    circle.project.runs.append(ended_now(run_of(2, AFTER, log(cached=True))))
+    assert reconcile_next(grace=timedelta(0)) == circle.source_id
+    assert reconcile_next() is None, "not before five minutes have passed"
+    circle.forge.is_down = False
+    circle.let_time_pass(400)
+    assert reconcile_next(grace=timedelta(0)) == circle.source_id
+    ingest()
+    assert count(Build) == 2
+
+
+def test_gitea_goes_the_same_way(made: Forge, client: httpx.Client) -> None:
+    circle = connect(made, client, "gitea", token=made.token)
+    circle.finish(run_of(1, BEFORE, log(cached=False)))
+    assert circle.finish(run_of(2, AFTER, log(cached=True), branch="topic", pull_request=7)).state == "done"
+    with reading() as session:
+        build = session.scalars(select(Build).order_by(Build.id.desc())).first()
+        found = session.scalars(select(Break).where(Break.build_id == build.id)).all()
+    assert build.branch_class == "pull_request"
+    assert [(each.cause, each.files) for each in found] == [("files_changed", ["app.py"])]
+    assert {asked.headers["authorization"] for asked in made.requests} == {f"token {made.token}"}

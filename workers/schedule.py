@@ -16,10 +16,11 @@ import structlog
 
 from store.database import reading, transaction
 from store.logs import FolderStore, open_logs
-from store.queries import accounts, deliveries, logs, rollups
+from store.queries import accounts, deliveries, hooks, logs, rollups
 from workers import heartbeats, pipeline
 from workers.hints import sender
 from workers.logs import configure_logging
+from workers.reconciling import reconcile_next
 from workers.settings import get_settings
 from workers.tasks.advising import advise_due
 from workers.tasks.detecting import keep_incidents
@@ -32,6 +33,8 @@ logger = structlog.get_logger(__name__)
 
 LEFT_BEHIND = timedelta(hours=2)
 """How old a raw log must be before it counts as belonging to nobody: its delivery may be about to be committed."""
+BODIES_KEPT = timedelta(days=3)
+"""For so long the bodies of webhooks are kept, to be looked at and read again."""
 _PATIENCE = timedelta(seconds=0.5)
 """For so long after a delivery became due the scheduler leaves it to the workers."""
 
@@ -75,11 +78,19 @@ def read_overdue() -> None:
         pipeline.work_off(held)
 
 
+def reconcile() -> None:
+    """Ask each CI system that tells of a run only once for what it may have told in vain."""
+    while reconcile_next():
+        pass
+
+
 def keep_house() -> None:
     """Forget what has ended: sessions, links, and raw logs that belong to no delivery."""
     now = datetime.now(UTC)
     with transaction() as session:
         accounts.delete_expired(session, now)
+    with transaction() as session:
+        hooks.forget_bodies(session, now - BODIES_KEPT)
     store = open_logs()
     if isinstance(store, FolderStore):
         store.delete_left_behind(now - LEFT_BEHIND)
@@ -119,6 +130,7 @@ def main() -> None:
         repeat(ended, 0.5, Sweeper().sweep),
         repeat(ended, 0.25, roll_up_dirty_days),
         repeat(ended, 0.5, read_overdue),
+        repeat(ended, 10.0, reconcile),
         repeat(ended, 0.5, send_overdue),
         repeat(ended, 60.0, keep_incidents),
         repeat(ended, 1.0, tell_overdue),
