@@ -122,6 +122,37 @@ FORMS: Final = (
         # Six characters back, or a long run of `eyJeyJ` would be tried at each of its letters.
         rb"(?<![A-Za-z0-9_=-]{6})eyJ[A-Za-z0-9_=-]{10,4096}+\.[A-Za-z0-9_=-]{10,16384}+(?:\.[A-Za-z0-9_=-]*+){0,3}",
     ),
+    # What the commands themselves say: `curl -u me:…`, `docker login -p …`, `sshpass -p …`, `mysql -p…`, .netrc.
+    _form(
+        "password",
+        "curl",
+        rb"curl\b[^\n|;&]{0,512}?[ \t](?:-u|--user|-U|--proxy-user)[ =]{0,2}[\"']?[^\s:\"'=/$]{1,128}:"
+        rb"(?P<v>[^\s\"'$]{3,256}+)",
+    ),
+    _form(
+        "password",
+        "login",
+        _EDGE + rb"login\b[^\n|;&]{0,512}?[ \t]-p[ =]?[\"']?(?P<v>[^\s\"'$<{*-][^\s\"']{2,1024}+)",
+    ),
+    _form("password", "sshpass", rb"sshpass[ \t]{1,4}-p ?[\"']?(?P<v>[^\s\"'$<{*][^\s\"']{2,256}+)"),
+    _form(
+        "password",
+        "mysql mariadb",
+        _EDGE + rb"(?:mysql|mariadb)(?:-?(?:dump|admin|check|import))?\b[^\n|;&]{0,256}?[ \t]-p[\"']?"
+        rb"(?P<v>[^\s\"'$<{*][^\s\"']{2,256}+)",
+    ),
+    _form(
+        "password",
+        "machine",
+        _EDGE + rb"machine[ \t]{1,8}\S{1,256}[ \t]{1,8}login[ \t]{1,8}\S{1,256}[ \t]{1,8}password[ \t]{1,8}"
+        rb"(?P<v>[^\s$<*]\S{2,1024}+)",
+    ),
+    _form("password", "wd=", rb"(?:;|[\"'])[ \t]?[Pp][Ww][Dd]=(?P<v>[^;\s\"'/$.][^;\s\"']{2,256}+)"),
+    _form(
+        "secret",
+        "secret",
+        rb"\bsecret set [A-Za-z0-9_]{1,128} (?:--body|-b)[ =][\"']?(?P<v>[^\s\"'$<{*][^\s\"']{2,4096}+)",
+    ),
     _form(
         "URL signature",
         "ignature",
@@ -162,7 +193,8 @@ _NAMED: Final = re.compile(
     rb"|authorization|_auth|\bauth|_pass)(?P<rest>[a-z0-9_.-]{0,64}+)"
     + _COLOUR
     + rb"{0,3}(?P<sep>%3d|[ \t]{0,2}[?:+]?=(?![=>~])[ \t]{0,2}"
-    rb"|(?P<quote>\\{0,3}[\"'])[ \t]{0,2}(?::|=>|=)[ \t]{0,2}|:[ \t]{0,4}|[ \t]{1,4})" + _COLOUR + rb"{0,3}"
+    rb"|(?P<quote>\\{0,3}[\"'])[ \t]{0,2}(?::|=>|=)[ \t]{0,2}|[ \t]{1,2}=>[ \t]{0,2}(?=[\"'])"
+    rb"|>(?=[^<>\s]{1,1024}</)|:[ \t]{0,4}|[ \t]{1,4})" + _COLOUR + rb"{0,3}"
 )
 _KINDS: Final = {
     b"secret": "secret",
@@ -177,7 +209,9 @@ _KINDS: Final = {
     b"_auth": "registry auth",
 }
 _NAME_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
-_ENV_BEFORE: Final = re.compile(_EDGE + rb"(?:ENV|env)[ \t]{1,8}\Z")
+_COLOUR_BEGUN: Final = re.compile(rb"\x1b\[[0-9;]{0,16}\Z")
+_COLOUR_ENDED: Final = re.compile(rb"[0-9]{0,3}m")
+_ENV_BEFORE: Final = re.compile(_EDGE + rb"(?:ENV|env|setx|SETX)[ \t]{1,8}\Z")
 _FLAG: Final = re.compile(
     rb"--?(?:[a-z0-9]{1,20}-){0,3}(?:password|passwd|passphrase|token|api-?key|secret-key|client-secret|access-key|secret-access-key"
     rb"|account-key|private-key)\Z",
@@ -209,10 +243,12 @@ _NUMBER_NAME: Final = re.compile(
     rb"(?:s|length|size|ttl|count|limit|version|port|timeout|expiry|seconds|days)\Z", re.IGNORECASE
 )
 _NAME_ENDS: Final = re.compile(
-    rb"(?:secret|token|password|passwd|passphrase|api[_-]?key|private[_-]?key(?:[_-]?id)?|credentials?|access[_-]?key|account[_-]?key"
-    rb"|storage[_-]?key|master[_-]?key|encryption[_-]?key|signing[_-]?key|app[_-]?key|authorization|auth)\Z",
+    rb"(?:secret(?:[_-]?key)?|token|password|passwd|passphrase|api[_-]?key|private[_-]?key(?:[_-]?id)?|credentials?|access[_-]?key|account[_-]?key"
+    rb"|storage[_-]?key|master[_-]?key|encryption[_-]?key|signing[_-]?key|app[_-]?key|authorization|auth|_pass)"
+    rb"(?:_?(?:\d{1,3}|b64|base64|base|prod|dev|test|staging))?\Z",
     re.IGNORECASE,
 )
+_PASSWORD_NAME: Final = re.compile(rb"(?:password|passwd|secret)\Z", re.IGNORECASE)
 _HEADER_SCHEME: Final = re.compile(
     rb"(?:basic|bearer|token|digest|negotiate|apikey|aws4-hmac-sha256|sharedkey|jwt)[ \t]{1,4}", re.IGNORECASE
 )
@@ -266,8 +302,14 @@ def _naming(word: bytes, more: bytes = b"") -> re.Pattern[bytes]:
     It begins with a literal, which `re` finds at gigabytes per second. It reads the chunk in lower case.
     """
     return re.compile(
-        word + more + rb"(?:[a-z0-9_.-]{0,64}+[\"'\\]{0,4}[ \t]{0,3}(?:[?:+]?[=:]|%3d|\x1b|\\)"
-        rb"|(?:(?<=[_-]" + word + rb")|(?<=env " + word + rb"))[a-z0-9_.-]{0,64}+[ \t])"
+        word + more + rb"(?:[a-z0-9_.-]{0,64}+[\"'\\]{0,4}[ \t]{0,3}(?:[?:+]?[=:]|%3d|\x1b|\\|>[^<>\s]{1,1024}</)"
+        rb"|(?:(?<=[_-]"
+        + word
+        + rb")|(?<=env "
+        + word
+        + rb")|(?<=ssh"
+        + word
+        + rb")|(?= set )(?<=secret))[a-z0-9_.-]{0,64}+[ \t])"
     )
 
 
@@ -281,9 +323,40 @@ _NAME_PATTERNS: Final = (
     re.compile(rb"sig(?:nature)?(?:=|%3d)"),
     re.compile(rb":(?://|\\/\\/)[^\s/]{0,768}?@"),
     re.compile(rb"%3a%2f%2f[^\s/]{0,768}?%40"),
+    re.compile(rb"curl [^\n]{0,512}?-(?:u|-user|-proxy-user)[ =]"),
+    re.compile(rb"login [^\n]{0,512}?(?:-p[ =]|password[ \t])"),
+    re.compile(rb"mysql[a-z-]{0,8} [^\n]{0,256}?-p"),
+    re.compile(rb"pwd="),
+    re.compile(rb"setx "),
+    re.compile(rb"env [a-z0-9_]{0,64}?(?:token|secret|passw|key|credential)"),
+    re.compile(rb"name[\"']?: ?[\"']?[a-z0-9_.-]{0,64}?(?:token|secret|passw|key|credential)"),
 )
 _NAME_WORDS: Final = (b"token", b"secret", b"pass", b"key", b"auth", b"credential")
-_JSON_STRING: Final = re.compile(rb"\"([A-Za-z0-9+/]{8,}+={0,2})\"")
+_DATA: Final = b'"data":"'
+"""What stands before the output in an entry of rawjson."""
+_HOLE: Final = b'"\0":'
+_SEAM_CAP: Final = 64
+# A name at the end of a line, and its value in the next: `"auth":`, and a manifest's `- name: NPM_TOKEN`, `value: …`.
+_AWAITING: Final = (
+    (
+        re.compile(
+            rb"[\"'](?:auth|[a-z0-9_.-]{0,64}(?:secret|token|password|passwd|api_?key))[\"'] ?:\Z", re.IGNORECASE
+        ),
+        re.compile(rb"[\"'](?P<v>[^\"'\s]{4,16384})[\"'],?\s{0,8}\Z"),
+    ),
+    (
+        re.compile(
+            rb"\bname[\"']?: ?[\"']?[a-z0-9_.-]{0,64}(?:secret|token|password|passwd|api_?key|private_?key|credential)"
+            rb"[a-z0-9_.-]{0,64}[\"']?,?\Z",
+            re.IGNORECASE,
+        ),
+        re.compile(rb"\bvalue[\"']?: ?[\"']?(?P<v>[^\"'\s]{4,16384})[\"']?,?\s{0,8}\Z"),
+    ),
+)
+_STREAM: Final = b'{"stream":"'
+# Between two messages of the Engine API, of which the first does not end a line.
+_MESSAGES: Final = re.compile(rb'"\}\r?\n\{"stream":"(?!\\n"\})')
+_JSON_STRING: Final = re.compile(rb"\"([A-Za-z0-9+/]{14,}+={0,2})\"")
 
 
 class Redactor:
@@ -297,6 +370,8 @@ class Redactor:
         self.replacements = 0
         """How many values were replaced so far; a private key counts once per line."""
         self._block: _KeyBlock | None = None
+        self._awaited: re.Pattern[bytes] | None = None
+        """What the next line holds if it is a secret: this one ended with the name of one."""
         self._inner: Redactor | None = None
         self._depth = _depth
 
@@ -304,8 +379,19 @@ class Redactor:
         """Return the lines without their secrets."""
         if self._block is not None or b"PRIVATE KEY" in chunk:
             chunk = b"".join(self._redact_key(line) for line in chunk.splitlines(keepends=True))
+        if self._depth == 0 and _STREAM in chunk:
+            chunk = self._close_seams(chunk)
+        if self._awaited is not None:
+            chunk = self._redact_awaited(chunk)
         if b'"' not in chunk or self._depth >= _DECODE_DEPTH:
             return self._redact_lines(chunk, ())
+        if _DATA in chunk and b"\0" not in chunk:
+            clean = self._redact_entries(chunk)
+            if clean is not None:
+                return clean
+        return self._redact_rest(chunk)
+
+    def _redact_rest(self, chunk: bytes) -> bytes:
         strings = _packed_strings(chunk)
         clean = self._redact_strings(chunk, strings)
         if clean is not chunk:
@@ -353,12 +439,31 @@ class Redactor:
             start = chunk.rfind(b"\n", 0, at) + 1
             end = chunk.find(b"\n", at)
             end = len(chunk) if end < 0 else end
-            out += (chunk[done:start], self._redact_line(chunk[start:end]))
+            line = chunk[start:end]
+            out += (chunk[done:start], self._redact_line(line))
             done = end
+            ending = line[-256:].rstrip()
+            awaited = next((pattern for name, pattern in _AWAITING if name.search(ending)), None)
+            if awaited is not None and end + 1 < len(chunk):
+                below = chunk.find(b"\n", end + 1)
+                done = len(chunk) if below < 0 else below
+                self._awaited = awaited
+                out += (b"\n", self._redact_awaited(chunk[end + 1 : done]))
+            elif awaited is not None and end < len(chunk):
+                self._awaited = awaited
         if not out:
             return chunk
         out.append(chunk[done:])
         return b"".join(out)
+
+    def _redact_awaited(self, chunk: bytes) -> bytes:
+        """Redact the value whose name the line above ended with, in the first line of a chunk."""
+        awaited, self._awaited = self._awaited, None
+        line, end, rest = chunk.partition(b"\n")
+        value = awaited.search(line) if awaited is not None else None
+        if value is None or _NO_SECRET.fullmatch(value["v"]):
+            return (self._redact_line(line) if suspects(line) else line) + end + rest
+        return line[: value.start("v")] + self._mark("secret") + line[value.end("v") :] + end + rest
 
     def _redact_line(self, line: bytes) -> bytes:
         if b"LS0tLS1CRUdJTi" in line:
@@ -458,33 +563,142 @@ class Redactor:
 
     # -- base64 in JSON --
 
+    def _redact_entries(self, chunk: bytes) -> bytes | None:
+        """Redact rawjson: the output in its `data` strings by itself, what stands around it as one short text.
+
+        None where that text would no longer fall apart at the same places.
+        """
+        packed: list[bytes] = []
+        texts: list[bytes] = []
+        first, *parts = chunk.split(_DATA)
+        around = [first]
+        for part in parts:
+            end = part.find(b'"')
+            text = _unpack(part[:end]) if end > 0 else None
+            if text is None:
+                around[-1] += _DATA + part
+                continue
+            packed.append(part[:end])
+            texts.append(text)
+            around.append(part[end:])
+        before = self.replacements
+        rest = self._redact_rest(_HOLE.join(around)).split(_HOLE)
+        if len(rest) != len(around):
+            self.replacements = before
+            return None
+        moved = self._close_entries(around, texts)
+        for place, text in self._redact_texts(texts):
+            moved[place] = text
+        for place, text in moved.items():
+            packed[place] = binascii.b2a_base64(text, newline=False)
+        out = [rest[0]]
+        for string, around_it in zip(packed, rest[1:], strict=True):
+            out += (_DATA, string, around_it)
+        return b"".join(out)
+
+    def _close_entries(self, around: Sequence[bytes], texts: list[bytes]) -> dict[int, bytes]:
+        """Find secrets that two or more entries of one stream share; the last of them takes the whole line.
+
+        A program's output comes in the pieces in which it was read. Returns the texts that changed.
+        """
+        lines: dict[bytes, list[int]] = {}
+        seams: list[list[int]] = []
+        for place, text in enumerate(texts):
+            if not lines and text.endswith(b"\n"):
+                continue
+            head = around[place]
+            stream = head[head.rfind(b"{") :]
+            before = lines.pop(stream, [])
+            if before and b"\n" in text:
+                seams.append([*before, place])
+            if not text.endswith(b"\n"):
+                lines[stream] = [*before, place] if before and b"\n" not in text else [place]
+                if len(lines[stream]) > _SEAM_CAP:
+                    seams.append(lines.pop(stream))
+        seams += [places for places in lines.values() if len(places) > 1]
+        joined = [[*(texts[place].rpartition(b"\n")[2] for place in seam[:-1])] for seam in seams]
+        whole = [
+            b"".join(tails) + texts[seam[-1]].partition(b"\n")[0] for tails, seam in zip(joined, seams, strict=True)
+        ]
+        ends = list(accumulate(len(line) + 1 for line in whole))
+        changed: dict[int, bytes] = {}
+        for number in sorted({bisect_right(ends, at) for at in suspects(b"\n".join(whole))}):
+            *early, last = seams[number]
+            tails, (_, end, more) = joined[number], texts[last].partition(b"\n")
+            probe = Redactor(_depth=_DECODE_DEPTH)
+            clean = probe.redact(whole[number])
+            apart = [Redactor(_depth=_DECODE_DEPTH).redact(part) for part in (*tails, texts[last].partition(b"\n")[0])]
+            if clean == b"".join(apart):
+                continue
+            for place, tail in zip(early, tails, strict=True):
+                texts[place] = changed[place] = texts[place][: len(texts[place]) - len(tail)]
+            texts[last] = changed[last] = clean + end + more
+            self.replacements += probe.replacements
+        return changed
+
+    def _close_seams(self, chunk: bytes) -> bytes:
+        """Find secrets that two messages of the engine share: a command's output comes in the pieces it wrote."""
+        seams: list[tuple[int, re.Match[bytes], int]] = []
+        whole: list[bytes] = []
+        for seam in _MESSAGES.finditer(chunk):
+            if chunk.endswith(b"\\n", 0, seam.start()):
+                continue
+            start = chunk.rfind(b"\n", 0, seam.start()) + 1
+            end = chunk.find(b'"}', seam.end())
+            if chunk.startswith(_STREAM, start) and 0 <= end - start <= LINE_CAP // 16:
+                start += len(_STREAM)
+                seams.append((start, seam, end))
+                whole.append(chunk[start : seam.start()] + chunk[seam.end() : end])
+        ends = list(accumulate(len(line) + 1 for line in whole))
+        out: list[bytes] = []
+        done = 0
+        for number in sorted({bisect_right(ends, at) for at in suspects(b"\n".join(whole))}):
+            start, seam, end = seams[number]
+            probe = Redactor(_depth=_DECODE_DEPTH)
+            clean = probe.redact(whole[number])
+            apart = [chunk[start : seam.start()], chunk[seam.end() : end]]
+            if start >= done and clean != b"".join(Redactor(_depth=_DECODE_DEPTH).redact(part) for part in apart):
+                self.replacements += probe.replacements
+                out += (chunk[done:start], seam[0], clean)
+                done = end
+        out.append(chunk[done:])
+        return b"".join(out) if len(out) > 1 else chunk
+
     def _redact_strings(self, chunk: bytes, strings: Sequence["_Packed"]) -> bytes:
-        """Look into the base64 strings of JSON lines: BuildKit keeps output, warnings and traces in them."""
+        """Look into the base64 strings of JSON lines: BuildKit keeps warnings and traces in them."""
+        out: list[bytes] = []
+        done = 0
+        for place, clean in self._redact_texts([string.text for string in strings]):
+            string = strings[place]
+            out += (chunk[done : string.start], b'"%s"' % binascii.b2a_base64(clean, newline=False))
+            done = string.end
+        if not out:
+            return chunk
+        out.append(chunk[done:])
+        return b"".join(out)
+
+    def _redact_texts(self, texts: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        """Return which of some unpacked texts hold secrets, and the texts without them."""
         if self._inner is None:
-            if not strings:
-                return chunk
+            if not texts:
+                return []
             self._inner = Redactor(_depth=self._depth + 1)
         inner = self._inner
-        ends = list(accumulate(len(string.text) + 1 for string in strings))
-        together = b"\n".join(string.text for string in strings)
+        ends = list(accumulate(len(text) + 1 for text in texts))
+        together = b"\n".join(texts)
         if inner.needs_all(together):
-            wanted = list(range(len(strings)))
+            wanted = list(range(len(texts)))
         else:
             wanted = sorted({bisect_right(ends, at) for at in suspects(together)})
         before = inner.replacements
-        out: list[bytes] = []
-        done = 0
+        out: list[tuple[int, bytes]] = []
         for place in wanted:
-            string = strings[place]
-            clean = inner.redact(string.text) if _is_text(string.text) else _redact_message(string.text, inner)
-            if clean != string.text:
-                out += (chunk[done : string.start], b'"%s"' % binascii.b2a_base64(clean, newline=False))
-                done = string.end
-        if not out:
-            return chunk
+            text = texts[place]
+            clean = inner.redact(text) if _is_text(text) else _redact_message(text, inner)
+            if clean != text:
+                out.append((place, clean))
         self.replacements += inner.replacements - before
-        out.append(chunk[done:])
-        return b"".join(out)
+        return out
 
 
 def redact_text(text: str) -> str:
@@ -518,7 +732,10 @@ def _long_runs(chunk: bytes, packed: Sequence[int]) -> list[int]:
     while at >= 0:
         end = classes.find(b" ", at + _RUN)
         end = len(classes) if end < 0 else end
-        place = bisect_right(packed, at) - 1
+        if chunk.startswith(b"sha256:", max(0, at - 7)) and end - at == 64:
+            at = classes.find(_LONG, end)  # most long words are digests
+            continue
+        place = bisect_right(packed, at) - 1 if packed else -1
         if place >= 0 and chunk.find(b'"', packed[place] + 1) >= end:
             # Within a base64 string: only what consists of its letters, and stands at its beginning, can be a token.
             if packed[place] == at - 1 and chunk.startswith(_PLAIN_FORMS, at):
@@ -567,20 +784,28 @@ def _value_of(line: bytes, match: re.Match[bytes]) -> tuple[int, int, bool] | No
     """Find the value behind a telling name: where it stands, and whether it is a secret; None where there is none."""
     head = line[max(0, match.start() - 128) : match.start()]
     stem = head.rstrip(_NAME_CHARACTERS)
+    if _COLOUR_BEGUN.search(stem) and (colour := _COLOUR_ENDED.match(head, len(stem))):
+        stem = head[: colour.end()]
     name = head[len(stem) :] + line[match.start("word") : match.end("rest")]
     separator = match["sep"].strip()
     if done := _DONE.match(line, match.end()):
         return done.start(), done.end(), False
     if match["word"].lower() == b"authorization":
         return _header_value(line, match)
-    if match["quote"]:
+    if match["quote"] or separator == b"=>":
         return _quoted_key_value(line, match.end(), name)
+    if separator == b">":
+        end = line.find(b"<", match.end())
+        named = _NAME_ENDS.search(name) is not None and not line[match.start() - len(name) : match.start()].startswith(
+            b"/"
+        )
+        return match.end(), end, named and not _NO_SECRET.fullmatch(line, match.end(), end)
     if separator in (b"%3D", b"%3d"):
         return _encoded_value(line, match.end())
     if separator.endswith(b"="):
         return _assigned_value(line, match, name, stem)
     if separator == b":":
-        return _yaml_value(line, match.end(), name)
+        return _yaml_value(line, match, name)
     return _spaced_value(line, match.end(), name, stem)
 
 
@@ -647,7 +872,8 @@ def _assigned_value(line: bytes, match: re.Match[bytes], name: bytes, stem: byte
             closing = line.find(stem[-1:], start, start + 4096)
             if closing >= 0:
                 span = (start, closing - (line[closing - 1 : closing] == b"\\"))
-        if is_spaced and not (_TOKEN_LIKE.fullmatch(line[span[0] : span[1]]) and _TAIL.match(line, span[1])):
+        looks_so = _TOKEN_LIKE.fullmatch(line[span[0] : span[1]]) or (name.isupper() and b"_" in name)
+        if is_spaced and not (looks_so and _TAIL.match(line, span[1])):
             return None
     value = line[span[0] : span[1]]
     if _NO_SECRET.fullmatch(value):
@@ -656,7 +882,7 @@ def _assigned_value(line: bytes, match: re.Match[bytes], name: bytes, stem: byte
         return (*span, False)
     if value.isdigit() and _NUMBER_NAME.search(match["rest"]):
         return (*span, False)
-    if match["word"].lower() == b"auth" and len(value) < 20:
+    if match["word"].lower() == b"auth" and not match["rest"] and len(value) < 20:
         return (*span, False)
     return (*span, True)
 
@@ -673,15 +899,15 @@ def _word_end(word: bytes, stem: bytes) -> int:
     return len(word[: min(ends, default=len(word))].rstrip(b",;)}]|&>"))
 
 
-def _yaml_value(line: bytes, start: int, name: bytes) -> tuple[int, int, bool] | None:
+def _yaml_value(line: bytes, match: re.Match[bytes], name: bytes) -> tuple[int, int, bool] | None:
     """`NPM_TOKEN: …`, `X-Vault-Token: …`, `password: …`: prose writes colons too, so the value must look like one."""
-    span = _quoted(line, start)
+    span = _quoted(line, match.end())
     is_quoted = span is not None
     if span is None:
-        word = _VALUE.match(line, start)
+        word = _VALUE.match(line, match.end())
         if word is None:
             return None
-        span = (start, start + len(word[0].rstrip(b",;)}]")))
+        span = (match.end(), match.end() + len(word[0].rstrip(b",;)}]")))
     value = line[span[0] : span[1]]
     if _NO_SECRET.fullmatch(value):
         return (*span, False)
@@ -692,6 +918,8 @@ def _yaml_value(line: bytes, start: int, name: bytes) -> tuple[int, int, bool] |
     if b"-" in name.strip(b"-") and len(value) >= 8:
         return (*span, True)
     is_last = _TAIL.match(line, span[1]) is not None
+    if match["sep"] == b":" and _PASSWORD_NAME.search(name) and _TOKEN_LIKE.fullmatch(value):
+        return (*span, True)  # a struct that a program in Go prints
     if is_quoted and is_last and len(value) >= 4 and b" " not in value:
         return (*span, True)
     return (*span, True) if is_last and _TOKEN_LIKE.fullmatch(value) else None

@@ -517,3 +517,175 @@ def test_at_most_one_ordinary_line_in_ten_thousand_is_altered() -> None:
         )
     assert lines > 1000
     assert altered <= max(lines / 10_000, 1)
+
+
+# More ways in which logs name a value: {n} is a telling name, {v} the secret.
+SHAPES = (
+    "docker build --build-arg={n}={v} .",
+    "STEP 2: ENV A=b {n}={v} C=d",
+    "Step 3/9 : ENV {n} {v}",
+    'declare -x {n}="{v}"',
+    '$env:{n} = "{v}"',
+    'setx {n} "{v}"',
+    "gh secret set {n} --body {v}",
+    "- name: {n}\n  value: {v}",
+    "- name: '{n}'\n  value: \"{v}\"",
+    '{{"{n}":"{v}"}}',
+    '{{\\"{n}\\": \\"{v}\\"}}',
+    ':{n} => "{v}"',
+    "'{n}' => '{v}',",
+    "{n} := {v}",
+    "-Dapp.{n}={v} -Dother=1",
+    "https://example.com/a?b=1&{n}={v}#top",
+    "Env:[PATH=/bin {n}={v} HOME=/root]",
+)
+NAMES = (
+    "NPM_TOKEN",
+    "SECRET_KEY_BASE",
+    "DB_PASSWORD",
+    "SONAR_TOKEN_2",
+    "DEPLOY_PRIVATE_KEY",
+    "STRIPE_API_KEY",
+    "GCP_CREDENTIALS",
+)
+COMMANDS = (
+    "curl -u me:{v} https://example.com",
+    "curl -sS --user 'me:{v}' https://example.com",
+    "docker login -u me -p {v} registry.example.com",
+    "helm registry login -u me -p '{v}' registry.example.com",
+    "sshpass -p {v} ssh host",
+    "mysql -uroot -p{v} app",
+    "machine api.example.com login me password {v}",
+    "Data Source=db;Uid=me;Pwd={v};",
+    "<server><username>me</username><password>{v}</password></server>",
+    "{{Username:me Password:{v} Host:db}}",
+    "ansible_ssh_pass: {v}",
+    "--set auth.password={v}",
+    '"auth":\n\t\t\t"{v}"',
+)
+
+
+@pytest.mark.parametrize("line", [*(shape.replace("{n}", name) for shape in SHAPES for name in NAMES), *COMMANDS])
+@pytest.mark.parametrize("prefix", ["", "2026-11-20T10:11:12.1Z #8 0.123 ", "web_1  | ", "\x1b[91m"])
+def test_a_value_is_found_however_its_name_is_written(line: str, prefix: str) -> None:
+    rng = random.Random(line)
+    secret = some(rng, ALNUM, 20) + "4x"
+    text = "".join(f"{prefix}{part}\n" for part in [*line.format(v=secret).split("\n"), "ordinary"])
+    redactor = Redactor()
+    clean = redactor.redact(text.encode()).decode()
+    assert secret not in clean
+    assert clean.count("\n") == text.count("\n")
+    assert clean.endswith(f"{prefix}ordinary\n")
+    assert redactor.replacements == 1
+
+
+@pytest.mark.parametrize("flag", ["--password", "--token", "--passphrase"])
+def test_an_option_behind_a_colour_is_one(flag: str) -> None:
+    clean = Redactor().redact(f'\x1b[91m{flag} "hunter2hunter"\n'.encode())
+    assert clean == f'\x1b[91m{flag} "[redacted: {"token" if flag == "--token" else "password"}]"\n'.encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "docker run -u 1000:1000 --user node:node app",
+        "docker login -u me -p $TOKEN registry.example.com",
+        "docker login --username me --password-stdin",
+        "mysql -uroot -p app",
+        "curl -u $USER:$PASS https://example.com",
+        "PWD=/app OLDPWD=/",
+        "<password></password>",
+        "- name: tokenizer\n  version: 2",
+        '"auth":\n  {"a": 1}',
+        'gh secret set NPM_TOKEN --body "$NPM_TOKEN"',
+    ],
+)
+def test_what_commands_name_without_a_value_stays(line: str) -> None:
+    assert Redactor().redact(line.encode() + b"\n") == line.encode() + b"\n"
+
+
+def test_a_name_at_the_end_of_one_chunk_names_a_value_in_the_next() -> None:
+    redactor = Redactor()
+    assert redactor.redact(b'  "auth":\n') == b'  "auth":\n'
+    assert redactor.redact(b'    "bWU6c2VjcmV0"\nnext\n') == b'    "[redacted: secret]"\nnext\n'
+    assert redactor.redact(b'    "bWU6c2VjcmV0"\n') == b'    "bWU6c2VjcmV0"\n'
+
+
+def entries(*texts: str, vertex: str = "a") -> str:
+    logs = [
+        {
+            "vertex": "sha256:" + vertex * 64,
+            "stream": 1,
+            "data": base64.b64encode(text.encode()).decode(),
+            "timestamp": "t",
+        }
+        for text in texts
+    ]
+    return json.dumps({"logs": logs}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("at", [1, 5, 12, 20, 39])
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_secret_that_two_entries_of_rawjson_share_is_found(at: int, lines: int) -> None:
+    token = "ghp_" + some(random.Random(at), ALNUM, 36)
+    first, second = f"before\nuse {token[:at]}", f"{token[at:]} now\nafter\n"
+    log = entries(first, second) if lines == 1 else entries(first) + "\n" + entries(second)
+    redactor = Redactor()
+    clean = redactor.redact(log.encode() + b"\n")
+    told = "".join(
+        base64.b64decode(entry["data"]).decode() for line in clean.splitlines() for entry in json.loads(line)["logs"]
+    )
+    assert told == "before\nuse [redacted: GitHub token] now\nafter\n"
+    assert redactor.replacements == 1
+
+
+def test_entries_of_different_steps_share_nothing() -> None:
+    log = entries("NPM_TOKEN=") + "\n" + entries("ordinary words\n", vertex="b") + "\n" + entries("abcdefgh1\n") + "\n"
+    clean = Redactor().redact(log.encode())
+    texts = [
+        base64.b64decode(entry["data"]).decode() for line in clean.splitlines() for entry in json.loads(line)["logs"]
+    ]
+    assert texts == ["", "ordinary words\n", "NPM_TOKEN=[redacted: token]\n"]
+
+
+def test_output_that_comes_letter_by_letter_is_put_together() -> None:
+    token = "ghp_" + some(random.Random(3), ALNUM, 36)
+    clean = Redactor().redact(entries(*token, "\n", *"dots......", "\n").encode() + b"\n")
+    told = "".join(base64.b64decode(entry["data"]).decode() for entry in json.loads(clean)["logs"])
+    assert told == "[redacted: GitHub token]\ndots......\n"
+
+
+def test_output_that_never_ends_its_line_is_put_together_in_parts() -> None:
+    clean = Redactor().redact(entries(*"x" * 300).encode() + b"\n")
+    assert clean == entries(*"x" * 300).encode() + b"\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("at", [4, 17, 39])
+def test_a_secret_that_two_messages_of_the_engine_share_is_found(at: int, end: str) -> None:
+    token = "ghp_" + some(random.Random(at), ALNUM, 36)
+    texts = ["Step 1/2 : RUN x", "\n", f"use {token[:at]}", f"{token[at:]} now\n", "after\n"]
+    log = "".join(json.dumps({"stream": text}, separators=(",", ":")) + end for text in texts)
+    redactor = Redactor()
+    clean = redactor.redact(log.encode()).decode()
+    told = "".join(json.loads(line)["stream"] for line in clean.splitlines())
+    assert told == "Step 1/2 : RUN x\nuse [redacted: GitHub token] now\nafter\n"
+    assert redactor.replacements == 1
+
+
+def test_data_that_is_no_base64_stays_where_it_is() -> None:
+    log = (
+        b'{"a":{"data":"not base64!"},"data":"","logs":[{"data":"'
+        + base64.b64encode(b"PASSWORD=abcd1234\n")
+        + b'"}]}\n'
+    )
+    clean = Redactor().redact(log)
+    document = json.loads(clean)
+    assert document["a"] == {"data": "not base64!"}
+    assert base64.b64decode(document["logs"][0]["data"]) == b"PASSWORD=[redacted: password]\n"
+
+
+def test_rawjson_with_nuls_is_read_the_long_way() -> None:
+    log = entries("PASSWORD=abcd1234\n").encode() + b"\0\n"
+    clean = Redactor().redact(log)
+    assert base64.b64decode(json.loads(clean.rstrip(b"\0\n"))["logs"][0]["data"]) == b"PASSWORD=[redacted: password]\n"
