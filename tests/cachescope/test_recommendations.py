@@ -16,6 +16,7 @@ from cachescope.model import Build, CacheTransfer
 from cachescope.reading import read_builds
 from cachescope.recommendations import RECOMMENDATIONS
 from cachescope.recommendations.base import Recommendation, make_patch
+from cachescope.recommendations.system_packages_first import _split as split_run
 from cachescope.replaying import replay
 
 FOLDER = Path(__file__).parent / "recommendations"
@@ -328,6 +329,202 @@ def test_a_context_that_grows_is_named_with_its_largest_folders() -> None:
 def test_build_tools_that_ship_are_named(text: str, fires: bool) -> None:
     history = replace(case_of("no_cache_export", "empty_builders"), dockerfile=Dockerfile(text))
     assert bool(advise("shipped_build_tools", history)) is fires
+
+
+def test_a_go_program_of_nothing_but_sources_gets_a_stage_of_its_own(tmp_path: Path) -> None:
+    text = (
+        "FROM golang:1.23-alpine3.20\nWORKDIR /src\nENV CGO_ENABLED=0\nCOPY . .\nRUN go build -trimpath -o /app .\n"
+        'USER 1000\nEXPOSE 80\nENTRYPOINT ["/app"]\n'
+    )
+    files = {"main.go": 1, "go.mod": 1, "Dockerfile": 1, ".github/workflows/ci.yml": 1}
+    history = replace(case_of("no_cache_export", "empty_builders"), dockerfile=Dockerfile(text), files=files)
+    (found,) = advise("shipped_build_tools", history)
+    (tmp_path / "Dockerfile").write_text(text)
+    subprocess.run(["git", "apply", "-"], input=found.patch, text=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "Dockerfile").read_text() == (
+        "FROM golang:1.23-alpine3.20 AS build\nWORKDIR /src\nENV CGO_ENABLED=0\nCOPY . .\n"
+        "RUN go build -trimpath -o /app .\n\nFROM alpine:3.20\n"
+        "COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\nWORKDIR /src\n"
+        'COPY --from=build /app /app\nENV CGO_ENABLED=0\nUSER 1000\nEXPOSE 80\nENTRYPOINT ["/app"]\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "files"),
+    [
+        ('FROM golang:1.23\nRUN go build -o /app .\nCMD ["/app"]\n', None),
+        ('FROM golang:1.23\nRUN go build -o /app .\nCMD ["/app"]\n', {"main.go": 1, "templates/a.html": 1}),
+        ('FROM golang:1.23\nRUN go build -o /app .\nCMD ["/other"]\n', {"main.go": 1}),
+        ('FROM golang:1.23\nRUN go build .\nCMD ["/app"]\n', {"main.go": 1}),
+        ('FROM golang:1.23 AS all\nRUN go build -o /app .\nCMD ["/app"]\n', {"main.go": 1}),
+        ('FROM golang:1.23\nRUN go build -o /app .\nUSER app\nCMD ["/app"]\n', {"main.go": 1}),
+        ('FROM golang:1.23\nRUN go build -o /app .\nRUN rm -r /x\nCMD ["/app"]\n', {"main.go": 1}),
+        ('FROM golang:1.23\nWORKDIR $X\nRUN go build -o /app .\nCMD ["/app"]\n', {"main.go": 1}),
+        ('FROM rust:1\nRUN cargo build\nCMD ["/app"]\n', {"main.rs": 1}),
+    ],
+)
+def test_a_program_that_may_need_more_than_itself_gets_no_patch(text: str, files: dict[str, int] | None) -> None:
+    history = replace(case_of("no_cache_export", "empty_builders"), dockerfile=Dockerfile(text), files=files)
+    (found,) = advise("shipped_build_tools", history)
+    assert found.patch is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("COPY . .", "COPY . /etc/gauges/"),
+        ("COPY . .", "COPY . /"),
+        ("COPY . .", "COPY . $PLACE"),
+        ("COPY . .", "COPY . .\nUSER app"),
+        ("COPY . .", "COPY . .\nENV DEBIAN_FRONTEND=noninteractive"),
+        ("COPY . .", "COPY --from=x . ."),
+        ("--no-install-recommends jq", "./local.deb"),
+        ("--no-install-recommends jq", '"jq"'),
+        ("&& sh render.sh", "&& sh render.sh && apt-get purge -y jq"),
+        ("RUN apt-get", "RUN --network=none apt-get"),
+        ("RUN apt-get", "RUN --mount=type=bind,target=/x apt-get"),
+        ("apt-get update", "make && apt-get update"),
+    ],
+)
+def test_packages_stay_where_they_may_need_what_is_above_them(old: str, new: str) -> None:
+    case = FOLDER / "system_packages_first" / "packages_below_the_files"
+    text = (case / "Dockerfile").read_text()
+    assert old in text
+    assert advise("system_packages_first", read_history(case, text.replace(old, new, 1))) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "packages", "rest"),
+    [
+        ("apk add --no-cache git && make", ["apk add --no-cache git"], ["make"]),
+        ("DEBIAN_FRONTEND=noninteractive apt install -y git", None, []),
+        ("dnf install -y git && make && dnf clean all", ["dnf install -y git", "dnf clean all"], ["make"]),
+        ("apt-get update && make", [], []),
+        ("apt-get install -y git && rm -rf /src", ["apt-get install -y git"], ["rm -rf /src"]),
+        ("apt-get install -y git && (make && apt-get clean)", ["apt-get install -y git"], ["(make", "apt-get clean)"]),
+        ("apt-get list", [], []),
+    ],
+)
+def test_a_run_is_split_behind_its_packages(command: str, packages: list[str] | None, rest: list[str]) -> None:
+    (run,) = Dockerfile(f"FROM a\nRUN {command}\n").stages[0].instructions[1:]
+    wanted = [command] if packages is None else packages
+    assert split_run(run) == (wanted, rest)
+
+
+def test_packages_alone_move_as_they_are_written() -> None:
+    case = FOLDER / "system_packages_first" / "packages_below_the_files"
+    text = (case / "Dockerfile").read_text().replace(" \\\n    && sh render.sh", "")
+    (found,) = advise("system_packages_first", read_history(case, text))
+    assert "RUN apt-get update \\" in (found.patch or "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": None},
+        {"files": {"api/app.py": 1}},
+        {"files": {"api/app.py": 1, "web/index.html": 1}},
+        {"files": {f"api{n}/x": 1 for n in range(20)} | {"tests/x": 1}},
+        {"texts": {"Makefile": "web: tests deploy"}},
+        {"dockerignore": "", "texts": {"setup.py": "use_scm_version=True"}},
+    ],
+)
+def test_a_copy_is_not_narrowed_in_doubt(changes: dict) -> None:
+    history = case_of("narrow_copy", "three_programs_in_one_repository")
+    assert advise("narrow_copy", history)
+    assert advise("narrow_copy", replace(history, **changes)) == []
+
+
+@pytest.mark.parametrize("line", ["COPY api tests /x/", "COPY --exclude=*.md . .", 'COPY [".", "."]'])
+def test_another_copy_is_not_narrowed(line: str) -> None:
+    case = FOLDER / "narrow_copy" / "three_programs_in_one_repository"
+    text = (case / "Dockerfile").read_text().replace("COPY . .", line)
+    assert advise("narrow_copy", read_history(case, text)) == []
+
+
+def test_tests_that_the_build_runs_are_copied() -> None:
+    case = FOLDER / "narrow_copy" / "three_programs_in_one_repository"
+    text = (case / "Dockerfile").read_text().replace("RUN wc", "RUN make check || wc")
+    (found,) = advise("narrow_copy", read_history(case, text))
+    assert "+COPY tests/ ./tests/" in (found.patch or "")
+
+
+def test_a_label_whose_value_stays_is_left_where_it_is() -> None:
+    history = case_of("volatile_label_or_env", "version_label_classic")
+    same = replace(history, builds=history.builds[:1] * 4)
+    assert advise("volatile_label_or_env", same) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("RUN gcc --version", "RUN echo $REVISION; gcc --version"),
+        ("LABEL org.opencontainers.image.revision=$REVISION\n", ""),
+        ("WORKDIR /src", "ARG REVISION\nWORKDIR /src"),
+    ],
+)
+def test_an_argument_that_is_needed_at_the_top_stays(old: str, new: str) -> None:
+    case = FOLDER / "volatile_label_or_env" / "revision_label_at_the_top"
+    text = (case / "Dockerfile").read_text()
+    assert old in text
+    assert advise("volatile_label_or_env", read_history(case, text.replace(old, new, 1))) == []
+
+
+def test_an_env_moves_to_the_line_that_names_it() -> None:
+    case = FOLDER / "volatile_label_or_env" / "revision_label_at_the_top"
+    text = (case / "Dockerfile").read_text()
+    text = text.replace("LABEL org.opencontainers.image.revision=", "ENV REV=").replace("-O2", "-O2 -DREV=$REV")
+    (found,) = advise("volatile_label_or_env", read_history(case, text))
+    assert " COPY badge.c .\n+ARG REVISION\n+ENV REV=$REVISION\n RUN gcc -O2" in (found.patch or "")
+
+
+def test_an_argument_that_broke_once_is_no_habit() -> None:
+    history = case_of("volatile_label_or_env", "revision_label_at_the_top")
+    assert advise("volatile_label_or_env", replace(history, builds=history.builds[:2])) == []
+
+
+def test_caches_are_named_as_the_command_spells_them() -> None:
+    history = case_of("cache_mode_max", "build_stage_not_exported")
+    for option, spelled in (
+        ("type=gha,scope=x,mode=min", "type=gha,scope=x,mode=max"),
+        ("reg.example.org/app:cache", "type=registry,ref=reg.example.org/app:cache,mode=max"),
+    ):
+        builds = tuple(replace(past, command=("build", "--cache-to", option, ".")) for past in history.builds)
+        (found,) = advise("cache_mode_max", replace(history, builds=builds))
+        assert found.evidence[-1] == f"Export with: --cache-to {spelled}"
+    history = case_of("missing_cache_import", "exported_only")
+    builds = tuple(
+        replace(past, command=("build", "--cache-to=type=local,dest=/tmp/c,mode=max")) for past in history.builds
+    )
+    (found,) = advise("missing_cache_import", replace(history, builds=builds))
+    assert found.evidence[-1] == "Add to the command: --cache-from type=local,src=/tmp/c"
+
+
+def test_a_command_that_says_mode_max_is_believed() -> None:
+    history = case_of("cache_mode_max", "build_stage_not_exported")
+    words = ("build", "--cache-to", "type=registry,ref=r.example.org/a,mode=max", ".")
+    assert (
+        advise("cache_mode_max", replace(history, builds=tuple(replace(p, command=words) for p in history.builds)))
+        == []
+    )
+
+
+def test_an_import_that_always_fails_is_missing_too() -> None:
+    history = case_of("missing_cache_import", "exported_only")
+    failed = (CacheTransfer(ref="reg.example.org/other", succeeded=False, seconds=0.1),)
+    (found,) = advise("missing_cache_import", with_builds(history, cache_imports=[failed] * len(history.builds)))
+    assert "Every import failed: reg.example.org/other." in found.evidence
+
+
+def test_each_advice_about_caches_speaks_of_its_own_case_only() -> None:
+    cases = {
+        "no_cache_export": "empty_builders",
+        "missing_cache_import": "exported_only",
+        "cache_mode_max": "build_stage_not_exported",
+    }
+    for name, case in cases.items():
+        for other in cases:
+            assert bool(advise(other, case_of(name, case))) is (name == other), (name, other)
 
 
 def test_nothing_is_recommended_from_nothing() -> None:
