@@ -3,18 +3,21 @@
 import base64
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cachescope.cli.words import printable, size
-from cachescope.errors import SettingsError
+from cachescope.cli.uploading import ATTEMPTS, MAX_ANSWER_BYTES, Server, explain, pause_seconds, problem_text
+from cachescope.cli.words import duration, printable, size
+from cachescope.errors import SettingsError, UploadError
 from cachescope.images.comparing import Change, LayerChange, PlatformDifference, compare_images
 from cachescope.images.contents import Contents
 from cachescope.images.model import Layer, MeasuredImage, PlatformImage
@@ -73,6 +76,41 @@ def command(
         _print_measurement(console, found[0])
     else:
         _print_difference(console, found[0].image, found[1].image)
+
+
+def push_image(
+    reference: str,
+    server: Server,
+    parameters: Mapping[str, str],
+    *,
+    attempts: int = ATTEMPTS,
+    notify: Callable[[str], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """Measure an image of the local engine and send its sizes; returns where they can be seen. Raises UploadError."""
+    measured = IMAGES["docker_engine"].measure(reference, Options())
+    content = orjson.dumps(measured_document(measured))
+    headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
+    problem = ""
+    with httpx.Client(timeout=httpx.Timeout(30.0, connect=10.0), headers=headers) as client:
+        for attempt in range(1, attempts + 1):
+            pause = None
+            try:
+                answer = client.post(f"{server.url}/api/v1/images", params=dict(parameters), content=content)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                problem = f"{server.url} cannot be reached: {explain(error)}."
+            else:
+                if answer.is_success:
+                    return f"{server.url}{answer.json()['page']}"
+                problem = f"{server.url} refused the sizes: {problem_text(answer, answer.content[:MAX_ANSWER_BYTES])}"
+                if answer.status_code not in (408, 425, 429) and answer.status_code < 500:
+                    break
+                pause = answer.headers.get("retry-after")
+            if attempt < attempts:
+                seconds = pause_seconds(attempt, pause)
+                notify(f"{problem} Trying again in {duration(seconds)} ({attempt} of {attempts}).")
+                sleep(seconds)
+    raise UploadError(problem)
 
 
 def find_credentials(reference: str, environment: Mapping[str, str]) -> Credentials | None:

@@ -11,17 +11,18 @@ import typer
 from cachescope.cli import inputs, options
 from cachescope.cli.gathering import gather_context
 from cachescope.cli.here import describe_here, tell
+from cachescope.cli.main import load_object
 from cachescope.cli.packing import pack_log
 from cachescope.cli.uploading import ATTEMPTS, find_server, send_log, wait_for_builds
 from cachescope.cli.words import plural, printable
-from cachescope.errors import CachescopeError, UnreadableInputError
+from cachescope.errors import CachescopeError, SettingsError, UnreadableInputError
 from cachescope.surroundings import write_surroundings
 
 
 def command(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The build log, plain or packed; `-` reads standard input.")
-    ],
+        str | None, typer.Argument(metavar="FILE", help="The build log, plain or packed; `-` reads standard input.")
+    ] = None,
     *,
     url: options.Url = None,
     token: options.Token = None,
@@ -58,7 +59,8 @@ def command(
     """Send a build log to a Cachescope server and print where it can be seen.
 
     Secrets are taken out before the log leaves this machine. Options override what GitHub Actions, GitLab, Buildkite,
-    CircleCI, Jenkins, Azure Pipelines or git say.
+    CircleCI, Jenkins, Azure Pipelines or git say. Without FILE, `--image app:tag` sends what that image of the local
+    engine weighs, layer by layer.
     """
     given = {
         "repository": repository,
@@ -80,6 +82,13 @@ def command(
     server = find_server(url, token, os.environ)
     parameters = {} if no_environment else describe_here()
     parameters |= {name: value for name, value in given.items() if value}
+    if file is None:
+        if not image:
+            raise SettingsError("Name the log to send, or an image of the local engine with --image.")
+        parameters.pop("image", None)
+        send = load_object("push --image", "integrations.measure", "push_image")
+        print(printable(send(image, server, parameters, attempts=attempts, notify=tell)))  # type: ignore[operator]
+        return
     document = evidence.read_bytes() if evidence is not None else None
     if context is not None:
         document = gather_document(context, dockerfile)

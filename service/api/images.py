@@ -29,7 +29,7 @@ from service.dependencies import (
 )
 from service.errors import responses
 from store.database import transaction
-from store.models import ImageSize, SizedImage
+from store.models import ImageSize, SizedImage, Team
 from store.queries import image_sizes, measurings
 from store.queries.image_sizes import Version
 
@@ -133,6 +133,7 @@ class SavedSizes(BaseModel):
     image_id: int
     name: str
     version_ids: list[int]
+    page: str = Field(description="The address of the image's page on this server.")
 
 
 class OverrunAnswer(BaseModel):
@@ -350,7 +351,13 @@ def _save(request: Request, content: bytes) -> SavedSizes:
         upload = prepare_upload(session, bearer_of(request), dict(request.query_params))
         image, contents = read_document(content)
         sized, saved = actions.accept_measured(session, upload, image, contents)
-        return SavedSizes(image_id=sized.id, name=sized.name, version_ids=[row.id for row in saved])
+        team = session.get_one(Team, sized.team_id)
+        return SavedSizes(
+            image_id=sized.id,
+            name=sized.name,
+            version_ids=[row.id for row in saved],
+            page=f"/teams/{team.slug}/repositories/{sized.repository_id}/images/{sized.id}",
+        )
 
 
 def read_document(content: bytes) -> tuple[MeasuredImage, dict[str, dict[str, Any]]]:
