@@ -29,21 +29,24 @@ _FIRST_NAMES = (
     "[internal] booting",
 )
 _NOTED = ("exporting ", "pushing manifest", "naming to ", "writing image ", "unpacking to ", "resolve ")
+_TIME = (str, float)
 _INTERVAL_CAP = 1_000
 _INPUT_CAP = 1_000
 
-_minutes: dict[str, float | None] = {}
+_RUNNING, _CACHED, _DONE = StepStatus.RUNNING, StepStatus.CACHED, StepStatus.DONE
+
+_minutes: dict[str, float] = {}
 
 
 @dataclass(slots=True)
 class Work:
     """One vertex as the stream tells it."""
 
+    solve: "StatusSolve"
     digest: str
     name: str
     line: int
     inputs: tuple[str, ...] = ()
-    group: str | None = None
     spans: dict[str | float, object] = field(default_factory=dict)
     """Starts and ends as the stream writes them: only the last word of each start counts."""
     cached: bool = False
@@ -52,17 +55,32 @@ class Work:
     output_lines: int = 0
     transferred: dict[str, int] = field(default_factory=dict)
 
-    intervals: list[tuple[float, float | None]] = field(default_factory=list)
-    """The same in seconds since the epoch, as of the last `settle()`."""
+    def take(self, item: dict[str, Any]) -> None:
+        """Take what a message says of it: {name, started, completed, cached, error}."""
+        get = item.get
+        name = get("name")
+        if name != self.name and name and isinstance(name, str):
+            self.name = name[:TEXT_CAP]
+        self.cached = get("cached") is True
+        error = get("error")
+        if error and isinstance(error, str):
+            self.error = error[:TEXT_CAP]
+        started, completed = get("started"), get("completed")
+        if started is not None and isinstance(started, _TIME):
+            spans = self.spans
+            if started in spans:
+                spans[started] = completed or spans[started]
+            elif len(spans) < _INTERVAL_CAP:
+                spans[started] = completed or None
+        self.is_complete = completed is not None
 
     def settle(self) -> list[tuple[float, float | None]]:
         """Return when it was at work, in seconds since the epoch."""
-        self.intervals = [
+        return [
             (at, None if end is None else read_time(end))
             for start, end in self.spans.items()
             if (at := read_time(start)) is not None
         ]
-        return self.intervals
 
 
 @dataclass(slots=True)
@@ -89,34 +107,13 @@ class StatusSolve(Solve):
         self.has_instructions = False
         self.is_over = False
 
-    def take_vertex(self, item: dict[str, Any], line: int) -> None:
-        """Take one message about a vertex: {digest, name, inputs, started, completed, cached, error, progressGroup}."""
-        digest, name = item.get("digest"), item.get("name")
-        if not isinstance(digest, str) or not isinstance(name, str):
-            return
-        work = self.works.get(digest)
-        if work is None:
-            if len(self.works) >= VERTEX_CAP:
-                return
-            work = self._new_work(digest, name, item, line)
-        elif work.name != name and name:
-            work.name = name[:TEXT_CAP]
-        work.cached = item.get("cached") is True
-        error = item.get("error")
-        if isinstance(error, str) and error:
-            work.error = error[:TEXT_CAP]
-        started, completed = item.get("started"), item.get("completed")
-        if isinstance(started, str | float) and (started in work.spans or len(work.spans) < _INTERVAL_CAP):
-            work.spans[started] = completed or work.spans.get(started)
-        work.is_complete = completed is not None
-        self.last_line = line
-
-    def _new_work(self, digest: str, name: str, item: dict[str, Any], line: int) -> Work:
-        work = self.works[digest] = Work(digest[:256], name[:TEXT_CAP], line)
+    def new_work(self, digest: str, name: str, item: dict[str, Any], line: int) -> Work:
+        """Take up a vertex that was not told before: {inputs, progressGroup} matter beside what its work takes."""
+        work = self.works[digest] = Work(self, digest[:256], name[:TEXT_CAP], line)
         self._join(work, item.get("progressGroup"), line)
         inputs = item.get("inputs")
-        if isinstance(inputs, list):
-            work.inputs = tuple(entry for entry in inputs[:_INPUT_CAP] if isinstance(entry, str))
+        if inputs and isinstance(inputs, list):
+            work.inputs = tuple([entry for entry in inputs[:_INPUT_CAP] if isinstance(entry, str)])
         self.has_instructions = self.has_instructions or parse_step_name(name).index is not None
         return work
 
@@ -132,22 +129,21 @@ class StatusSolve(Solve):
         shared.members.append(work)
         shared.is_hidden = shared.is_hidden and group.get("weak") is True
 
-    def take_status(self, item: dict[str, Any]) -> None:
-        """Take one progress line of a vertex: {id, vertex, current, total, …}."""
-        text, digest = item.get("id"), item.get("vertex")
-        if not isinstance(text, str) or not isinstance(digest, str):
+    def take_status(self, work: Work, item: dict[str, Any]) -> None:
+        """Take one progress line of a vertex: {id, current, total, …}."""
+        text = item.get("id")
+        if not isinstance(text, str):
             return
         if text.startswith(("transferring ", "sha256:")):
-            work = self.works.get(digest)
             size = item.get("current" if text[0] == "t" else "total")
-            if work is None or not isinstance(size, int) or size < 0:
+            if not isinstance(size, int) or size < 0:
                 return
             if len(work.transferred) < _INPUT_CAP and (text[0] == "t" or " FROM " in work.name):
                 work.transferred[text[:TEXT_CAP]] = size
             if text == "transferring context:" and work.name.endswith("load build context"):
-                self.set_context(digest, size)
+                self.set_context(work.digest, size)
         elif text.startswith(_NOTED) and len(self._notes) < VERTEX_CAP:
-            self._notes[digest, text[:TEXT_CAP]] = None
+            self._notes[work.digest, text[:TEXT_CAP]] = None
 
     def take_warning(self, text: str) -> None:
         """Take a lint warning of the builder."""
@@ -169,18 +165,20 @@ class StatusSolve(Solve):
         starts: list[float] = []
         ends: list[float] = []
         for key, item in self._shown.items():
-            members = item.members if isinstance(item, _Group) else [item]
-            for work in members:
-                for start, end in work.settle():
-                    starts.append(start)
-                    if end is not None:
-                        ends.append(end)
-            if isinstance(item, _Group) and item.is_hidden:
-                continue
-            vertex = _vertex(item, members)
+            if isinstance(item, Work):
+                spans = item.settle()
+                vertex = _vertex_of(item, spans)
+            else:
+                spans = [span for work in item.members for span in work.settle()]
+                vertex = None if item.is_hidden else _vertex_of_group(item)
+            for start, end in spans:
+                starts.append(start)
+                if end is not None:
+                    ends.append(end)
             if vertex is not None:
                 self.add(key, vertex)
-                shown.update((work.digest, vertex) for work in members)
+                for work in (item,) if isinstance(item, Work) else item.members:
+                    shown[work.digest] = vertex
         self.started = min(starts) if starts else None
         if starts and ends:
             self.duration = round(max(0.0, max(ends) - min(starts)), 3)
@@ -196,7 +194,7 @@ class StatusStream:
     def __init__(self, log_format: str, *, is_one: bool = False) -> None:
         self._format = log_format
         self._is_one = is_one
-        self._owners: dict[str, StatusSolve] = {}
+        self._works: dict[str, Work] = {}
         self._solves: list[StatusSolve] = []
         self._steps = 0
         self.dropped = 0
@@ -214,40 +212,46 @@ class StatusStream:
 
     def take(self, message: dict[str, Any], line: int) -> None:
         """Take one message: {vertexes, statuses, logs, warnings}, each optional."""
-        owners = self._owners
-        for item in _dicts(message.get("vertexes")):
-            digest = item.get("digest")
-            if isinstance(digest, str):
-                solve = owners.get(digest) or self._own(digest, item, line)
-                if solve is not None:
-                    solve.take_vertex(item, line)
-        if len(message) == 1 and "vertexes" in message:
-            return
+        works = self._works
+        vertexes = message.get("vertexes")
+        if vertexes is not None:
+            for item in _dicts(vertexes):
+                digest = item.get("digest")
+                if isinstance(digest, str):
+                    work = works.get(digest) or self._new_work(digest, item, line)
+                    if work is not None:
+                        work.take(item)
+                        work.solve.last_line = line
+            if len(message) == 1:
+                return
         for item in _dicts(message.get("statuses")):
-            solve = owners.get(str(item.get("vertex")))
-            if solve is not None:
-                solve.take_status(item)
+            work = works.get(str(item.get("vertex")))
+            if work is not None:
+                work.solve.take_status(work, item)
         for item in _dicts(message.get("logs")):
             self.take_output(str(item.get("vertex")), item.get("data"))
         for item in _dicts(message.get("warnings")):
-            solve = self._owners.get(str(item.get("vertex"))) or self.latest
+            work = works.get(str(item.get("vertex")))
+            solve = work.solve if work is not None else self.latest
             if solve is not None:
                 solve.take_warning(_decoded(item.get("short")).decode(errors="replace"))
 
     def take_output(self, digest: str, output: object) -> None:
-        """Count the lines of a piece of output (bytes, or base64)."""
-        solve = self._owners.get(digest)
-        if solve is not None:
-            solve.works[digest].output_lines += count_lines(output)
+        """Count the lines of a piece of output: bytes, or base64 as text."""
+        work = self._works.get(digest)
+        if work is not None:
+            decoded = _decoded(output)
+            work.output_lines += decoded.count(b"\n") + (decoded[-1:] not in b"\n")
 
-    def _own(self, digest: str, item: dict[str, Any], line: int) -> StatusSolve | None:
-        """Decide which build a new vertex is of: that of its inputs, else the latest unless it begins another."""
-        inputs = item.get("inputs")
+    def _new_work(self, digest: str, item: dict[str, Any], line: int) -> Work | None:
+        """Take up a vertex in the build that it is of: that of its inputs, else the latest unless it begins another."""
+        name, inputs = item.get("name"), item.get("inputs")
+        if not isinstance(name, str):
+            return None
         solve = None
-        if isinstance(inputs, list) and len(self._solves) > 1:
-            solve = next(
-                (self._owners[entry] for entry in inputs if isinstance(entry, str) and entry in self._owners), None
-            )
+        if inputs and isinstance(inputs, list) and len(self._solves) > 1:
+            known = (self._works.get(entry) for entry in inputs if isinstance(entry, str))
+            solve = next((work.solve for work in known if work is not None), None)
         latest = self.latest
         if solve is None and latest is not None and not self._begins(item, latest, line):
             solve = latest
@@ -257,11 +261,11 @@ class StatusStream:
                 return None
             solve = StatusSolve(self._format, line)
             self._solves.append(solve)
-        if len(solve.works) < VERTEX_CAP:
-            self._steps += 1
-            self._owners[digest] = solve
-            return solve
-        return None
+        if len(solve.works) >= VERTEX_CAP:
+            return None
+        self._steps += 1
+        work = self._works[digest] = solve.new_work(digest, name, item, line)
+        return work
 
     def _begins(self, item: dict[str, Any], latest: StatusSolve, line: int) -> bool:
         name = item.get("name")
@@ -284,24 +288,25 @@ def read_time(value: object) -> float | None:
         return value
     if not isinstance(value, str) or len(value) > 64:
         return None
-    if value.endswith("Z") and len(value) > 19:
-        minute = value[:16]
-        if minute not in _minutes:
-            if len(_minutes) > 1000:
-                _minutes.clear()
-            _minutes[minute] = parse_stamp(minute + ":00Z")
-        base = _minutes[minute]
-        seconds = value[17:-1]
+    if value[-1:] == "Z" and len(value) > 19:
+        minute, seconds = value[:16], value[17:-1]
+        base = _minutes.get(minute)
+        if base is None:
+            base = _read_minute(minute)
         if base is not None and seconds.replace(".", "", 1).isdecimal() and seconds.isascii():
             return base + float(seconds) if base > 0 else None
     at = parse_stamp(value)
     return at if at is not None and at > 0 else None
 
 
-def count_lines(data: object) -> int:
-    """Return how many lines a piece of base64 output has."""
-    decoded = _decoded(data)
-    return decoded.count(b"\n") + (0 if decoded.endswith(b"\n") or not decoded else 1)
+def _read_minute(minute: str) -> float | None:
+    """Read a minute and remember it: hardly any other follows soon."""
+    if len(_minutes) > 1000:  # a stream of random times must not fill the memory
+        _minutes.clear()
+    base = parse_stamp(minute + ":00Z")
+    if base is not None:
+        _minutes[minute] = base
+    return base
 
 
 def _decoded(data: object) -> bytes:
@@ -318,39 +323,63 @@ def _decoded(data: object) -> bytes:
 def _dicts(value: object) -> Iterable[dict[str, Any]]:
     if not isinstance(value, list):
         return ()
-    # Streams hold nothing else; a look is cheaper than a copy.
-    return value if all(type(item) is dict for item in value) else [item for item in value if isinstance(item, dict)]
+    # Streams hold nothing else, and most of their lists one item.
+    if len(value) == 1 and type(value[0]) is dict:
+        return value
+    return [item for item in value if isinstance(item, dict)]
 
 
-def _vertex(item: Work | _Group, works: list[Work]) -> Vertex | None:
-    """Return a vertex, or the vertices of a group as one; None when nothing of it ever began."""
+def _vertex_of(work: Work, spans: list[tuple[float, float | None]]) -> Vertex | None:
+    """Return one vertex; None when it never began."""
+    if not work.spans and not work.cached:
+        return None
+    if work.error:
+        status = StepStatus.CANCELED if is_cancellation(work.error) else StepStatus.FAILED
+    elif work.spans and not work.is_complete:
+        status = _RUNNING
+    else:
+        status = _CACHED if work.cached else _DONE
+    return Vertex(
+        work.name,
+        work.line,
+        None,
+        status,
+        None if status is _RUNNING else _seconds(spans),
+        work.error,
+        work.output_lines,
+        work.digest,
+        min([start for start, _ in spans]) if spans else None,
+        work.inputs,
+        work.transferred,
+    )
+
+
+def _vertex_of_group(group: _Group) -> Vertex | None:
+    """Return the vertices of a group as one; None when nothing of it ever began."""
+    works = group.members
     begun = [work for work in works if work.spans or work.cached]
     if not begun:
         return None
+    spans = [span for work in begun for span in work.settle()]
     errors = [work.error for work in begun if work.error]
     if errors:
         status = StepStatus.CANCELED if is_cancellation(errors[0]) else StepStatus.FAILED
     elif not all(work.is_complete for work in works if work.spans):
-        status = StepStatus.RUNNING
+        status = _RUNNING
     else:
-        status = StepStatus.CACHED if all(work.cached for work in begun) else StepStatus.DONE
-    spans = begun[0].intervals if len(begun) == 1 else [span for work in begun for span in work.intervals]
-    last = begun[-1]
+        status = _CACHED if all(work.cached for work in begun) else _DONE
     return Vertex(
-        name=item.name,
-        line=item.line,
-        status=status,
-        duration=None if status is StepStatus.RUNNING else _seconds(spans),
-        error=errors[0] if errors else None,
-        output_lines=sum(work.output_lines for work in works),
-        digest=last.digest,
-        started=min((start for start, _ in spans), default=None),
-        inputs=last.inputs
-        if len(works) == 1
-        else tuple(dict.fromkeys(entry for work in works for entry in work.inputs)),
-        transferred=last.transferred
-        if len(works) == 1
-        else {what: size for work in works for what, size in work.transferred.items()},
+        group.name,
+        group.line,
+        None,
+        status,
+        None if status is _RUNNING else _seconds(spans),
+        errors[0] if errors else None,
+        sum(work.output_lines for work in works),
+        begun[-1].digest,
+        min((start for start, _ in spans), default=None),
+        tuple(dict.fromkeys(entry for work in works for entry in work.inputs)),
+        {what: size for work in works for what, size in work.transferred.items()},
     )
 
 

@@ -9,6 +9,7 @@
 Written by BuildKit's util/progress/progressui (display.go, rawJSONDisplay); types in client/graph.go.
 """
 
+import binascii
 import re
 
 import orjson
@@ -19,11 +20,10 @@ from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.prefixes.base import LinePrefix
 from cachescope.prefixes.none import PREFIX as BARE
 
-_STARTS = (b'{"vertexes":[', b'{"statuses":[', b'{"logs":[', b'{"warnings":[')
-# A message that is one piece of output, the most frequent kind: read without a JSON parser.
-_ONE_OUTPUT = re.compile(
-    rb'\{"logs":\[\{"vertex":"(sha256:[0-9a-f]{64})","stream":\d{1,3},"data":"([A-Za-z0-9+/=]*)","timestamp":"[^"]*"\}\]\}\r*$'
-)
+_VERTEXES, _STATUSES, _OTHERS = b'{"vertexes":[', b'{"statuses":[', (b'{"logs":[', b'{"warnings":[')
+# A message that is one piece of output, the most frequent kind, is read without a JSON parser: all stands in its place.
+_OUTPUT, _STREAMS, _BEHIND = b'{"logs":[{"ve', (b'","stream":1,"data":"', b'","stream":2,"data":"'), b'","timestamp":"'
+_DIGEST_AT, _STREAM_AT, _OUTPUT_AT, _LONGEST_END = 20, 91, 112, 64
 _SURE = re.compile(rb'\{"vertexes":\[\{"digest":"sha256:[0-9a-f]{64}"')
 
 
@@ -36,34 +36,36 @@ class _Parser:
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
         outside: list[tuple[int, int]] = []
-        position = 0
         stream = self._stream
         if stream.is_full:
             return outside
-        for number, raw in enumerate(chunk.split(b"\n"), first_line):
-            text = raw if self._bare else self._prefix.strip(raw).text
-            if text.startswith(_STARTS):
-                if text.startswith(b'{"logs":[') and (output := _ONE_OUTPUT.match(text)) is not None:
-                    stream.take_output(output[1].decode(), output[2].decode())
-                elif not text.startswith(b'{"statuses":[') or b'"completed"' in text or b'"vertexes":[' in text:
-                    self._message(text, number)
-            elif text:
-                end = min(len(chunk), position + len(raw) + 1)
-                if outside and outside[-1][1] == position:
-                    outside[-1] = (outside[-1][0], end)
-                else:
-                    outside.append((position, end))
-                self._words(text)
-            position += len(raw) + 1
+        bare, strip = self._bare, self._prefix.strip
+        lines = chunk.split(b"\n")
+        behind, seen = 0, 0
+        for number, raw in enumerate(lines):
+            text = raw if bare else strip(raw).text
+            start = text[:13]
+            if start == _STATUSES:
+                if b'"completed"' not in text and b'"vertexes":[' not in text:
+                    continue  # how far a transfer is
+            elif start == _OUTPUT and (output := _output_of(text)) is not None:
+                stream.take_output(text[_DIGEST_AT:_STREAM_AT].decode(errors="replace"), output)
+                continue
+            elif start not in (_VERTEXES, _OUTPUT) and not text.startswith(_OTHERS):
+                if text:
+                    # Where the line stands is worked out for the few that are none of ours.
+                    behind += sum(map(len, lines[seen:number])) + number - seen
+                    seen = number
+                    _add_span(outside, behind, min(len(chunk), behind + len(raw) + 1))
+                    self._words(text)
+                continue
+            try:
+                message = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                self._broken += 1
+            else:
+                stream.take(message, first_line + number)
         return outside
-
-    def _message(self, text: bytes, number: int) -> None:
-        try:
-            message = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            self._broken += 1
-            return
-        self._stream.take(message, number)
 
     def _words(self, text: bytes) -> None:
         """Read what the client says in plain words after the stream."""
@@ -99,6 +101,28 @@ class _Parser:
         if self._stream.is_full:
             warnings.append(f"More than {STEP_CAP:,} steps: later builds are not listed.")
         return warnings
+
+
+def _output_of(text: bytes) -> bytes | None:
+    """Return the output in a message that is one piece of it and nothing else; None where it is not quite that."""
+    end = text.find(b'"', _OUTPUT_AT)
+    if (
+        text[_STREAM_AT:_OUTPUT_AT] not in _STREAMS
+        or text[end : end + len(_BEHIND)] != _BEHIND
+        or len(text) - end > _LONGEST_END
+        or not text.endswith((b'"}]}', b'"}]}\r'))
+    ):
+        return None
+    try:
+        return binascii.a2b_base64(text[_OUTPUT_AT:end], strict_mode=True)
+    except binascii.Error:
+        return None
+
+
+def _add_span(spans: list[tuple[int, int]], start: int, end: int) -> None:
+    if spans and spans[-1][1] == start:
+        start, _ = spans.pop()
+    spans.append((start, end))
 
 
 class _BuildkitRawjson:
