@@ -29,7 +29,7 @@ _KINDS = {
     "stamped_manifest": "manifest that changes with every build",
     "base_tags": "base image that moves",
     "cold_cache": "builds without cache",
-    "erosion": "Look for what removes layers from the cache: a size limit, pruning, runners without a shared cache.",
+    "erosion": "layers that vanish",
     "duration": "slower step",
     "size": "larger image",
     "budget": "budget of the team",

@@ -14,7 +14,7 @@ from dashboards import assets, frames
 from dashboards.charts import CHARTS
 from dashboards.charts.base import Chart, Scope
 from dashboards.context import Page, PageDep
-from dashboards.pages import build, deliveries, log, repository, send, settings, sign_in, team
+from dashboards.pages import alert, alerts, build, channels, deliveries, log, repository, send, settings, sign_in, team
 from dashboards.periods import Period, get_period
 from dashboards.rendering import HEADERS, environment, query, render
 from service.dependencies import get_repository
@@ -27,6 +27,9 @@ for page_router in (
     send.router,
     settings.router,
     deliveries.router,
+    alerts.router,
+    alert.router,
+    channels.router,
     team.router,
     repository.router,
     log.router,

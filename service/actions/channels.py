@@ -18,7 +18,8 @@ from store.models.incidents import DIGESTS
 from store.queries import channels, incidents, messages, repositories
 from store.queries.deliveries import make_id
 from workers import telling
-from workers.routing import PREVIEW_DAYS, Preview, preview
+from workers.routing import PREVIEW_DAYS, preview
+from workers.routing import Preview as Preview
 
 MOST_CHANNELS = 50
 MOST_RULES = 200

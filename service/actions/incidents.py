@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cachescope import wording
 from cachescope.errors import ConflictError, InvalidValueError, NotFoundError
 from service.auth.permissions import Viewer
 from store.models import Incident, Repository, Team
@@ -63,6 +64,46 @@ def find_incident(session: Session, viewer: Viewer, incident_id: int) -> Inciden
     if found is None or not viewer.may_see(found.team_id, found.repository_id):
         raise NotFoundError(f"There is no alert {incident_id} here, or you may not see it.")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An incident in words, without secrets and not escaped yet."""
+
+    title: str
+    """What happened, or what is well again."""
+    headline: str
+    """What happened, whatever became of it."""
+    place: str
+    price: str
+    advice: str
+    severity: str
+    instruction: str | None
+    victims: tuple[str, ...]
+    commit: str | None
+    actor: str | None
+    evidence: str
+    fixed_by: str | None
+
+
+def in_words(session: Session, incident: Incident) -> Words:
+    """What an incident is called, what it costs and what to do."""
+    facts = telling.facts_of(session, incident)
+    is_over = incident.state == "resolved"
+    return Words(
+        title=wording.resolved_headline(facts) if is_over else wording.headline(facts),
+        headline=wording.headline(facts),
+        place=facts.place,
+        price=wording.price(facts),
+        advice=wording.advice(incident.cause),
+        severity=wording.severity(incident.seconds_per_day),
+        instruction=facts.instruction,
+        victims=tuple(facts.victims),
+        commit=facts.commit,
+        actor=facts.actor,
+        evidence=facts.evidence,
+        fixed_by=facts.fixed_by,
+    )
 
 
 def possible_actions(incident: Incident) -> list[str]:

@@ -7,7 +7,6 @@ from states, not from events: whatever builds came late or twice, the rows end a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from backports import zstd
 from sqlalchemy import func, select
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from cachescope.regressions.base import Incident as Found
 from cachescope.watching import Watch
-from store.models import Build, BuildImage, DetectorState, Incident, IncidentEvent, Repository, Run
+from store.models import Build, BuildImage, DetectorState, Incident, IncidentEvent, Repository, Run, Step, StepText
 from store.models.incidents import ACTIVE_STATES
 
 SAME_WITHIN = timedelta(hours=2)
@@ -411,36 +410,79 @@ def load_muted_past(session: Session, now: datetime, limit: int = 100) -> Sequen
     ).all()
 
 
-def load_points(session: Session, incident: Incident, limit: int = 120) -> list[dict[str, Any]]:
-    """The builds of an incident's image around its change point, oldest first, for its chart.
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One build in the chart of an incident."""
 
-    Each has id, started_at, branch, commit_id, seconds_spent, hits, misses, outcome.
-    """
+    build_id: int
+    at: datetime
+    branch: str
+    commit_id: str | None
+    hits: int
+    misses: int
+    seconds: float | None
+    """Of the misses that the incident is about; else of all misses."""
+
+
+def load_points(session: Session, incident: Incident, limit: int = 160) -> list[Point]:
+    """The builds of an incident's image around its change point, oldest first: at most half of them before it."""
     if incident.image_id is None:
         return []
-    until = incident.resolved_at or datetime.now(UTC)
+    since = incident.since_at or incident.opened_at
+    until = (incident.resolved_at or datetime.now(UTC)) + timedelta(days=2)
+    own = (BuildImage.image_id == incident.image_id, BuildImage.outcome == "succeeded")
+    columns = select(
+        BuildImage.build_id,
+        BuildImage.started_at,
+        BuildImage.branch,
+        Build.commit_id,
+        BuildImage.hits,
+        BuildImage.misses,
+        BuildImage.seconds_spent,
+    ).join(Build, Build.id == BuildImage.build_id)
+    newest_first = (BuildImage.started_at.desc(), BuildImage.build_id.desc())
+    before = session.execute(
+        columns.where(*own, BuildImage.started_at < since).order_by(*newest_first).limit(limit // 2)
+    ).all()
+    after = session.execute(
+        columns.where(*own, BuildImage.started_at.between(since, until))
+        .order_by(BuildImage.started_at, BuildImage.build_id)
+        .limit(limit - len(before))
+    ).all()
+    rows = [*reversed(before), *after]
+    named = _seconds_of_victims(session, incident, [row.build_id for row in rows])
+    return [
+        Point(
+            row.build_id,
+            row.started_at,
+            row.branch,
+            row.commit_id,
+            row.hits,
+            row.misses,
+            named.get(row.build_id, 0.0) if named else row.seconds_spent,
+        )
+        for row in rows
+    ]
+
+
+def _seconds_of_victims(session: Session, incident: Incident, build_ids: Sequence[int]) -> dict[int, float]:
+    """The seconds that the instructions of an incident took in some builds; empty where they cannot be told apart."""
+    texts = [victim["text"] for victim in incident.victims if incident.kind not in {"cold_cache", "erosion"}]
+    texts += [incident.instruction] if incident.instruction else []
+    if not texts or incident.kind in {"cold_cache", "erosion"}:
+        return {}
     rows = session.execute(
-        select(
-            Build.id,
-            Build.started_at,
-            Build.branch,
-            Build.commit_id,
-            Build.outcome,
-            BuildImage.seconds_spent,
-            BuildImage.hits,
-            BuildImage.misses,
-            BuildImage.duration_seconds,
-        )
-        .join(BuildImage, BuildImage.build_id == Build.id)
+        select(Step.build_id, func.sum(Step.duration_seconds))
+        .join(StepText, StepText.id == Step.text_id)
         .where(
-            BuildImage.image_id == incident.image_id,
-            BuildImage.outcome == "succeeded",
-            BuildImage.started_at <= until + timedelta(days=2),
+            Step.build_id.in_(build_ids),
+            Step.image_id == incident.image_id,
+            Step.cached.is_(False),
+            StepText.text.in_(texts),
         )
-        .order_by(BuildImage.started_at.desc(), BuildImage.build_id.desc())
-        .limit(limit)
+        .group_by(Step.build_id)
     )
-    return [dict(row._mapping) for row in reversed(rows.all())]  # noqa: SLF001 - SQLAlchemy's public name for it
+    return {build_id: float(seconds) for build_id, seconds in rows if seconds is not None}
 
 
 def _moment(build: Build) -> datetime:
