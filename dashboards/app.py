@@ -14,7 +14,7 @@ from dashboards import assets, frames
 from dashboards.charts import CHARTS
 from dashboards.charts.base import Chart, Scope
 from dashboards.context import Page, PageDep
-from dashboards.pages import alert, alerts, build, channels, deliveries, log, repository, send, settings, sign_in, team
+from dashboards.pages import PAGES
 from dashboards.periods import Period, get_period
 from dashboards.rendering import HEADERS, environment, query, render
 from service.dependencies import get_repository
@@ -22,19 +22,7 @@ from service.errors import Problem
 from store.models import Repository
 
 router = APIRouter(include_in_schema=False)
-for page_router in (
-    sign_in.router,
-    send.router,
-    settings.router,
-    deliveries.router,
-    alerts.router,
-    alert.router,
-    channels.router,
-    team.router,
-    repository.router,
-    log.router,
-    build.router,
-):
+for page_router in PAGES.values():
     router.include_router(page_router)
 
 
@@ -66,6 +54,7 @@ def chart(
     repository: int = Query(),
     image: str = Query("", max_length=18),
     part: str = Query("", max_length=10),
+    platform: str = Query("", max_length=200),
 ) -> Response:
     """Serve a chart: as JSON to the module, as a fragment where a table opens, else as a page of its own."""
     if name not in CHARTS:
@@ -78,6 +67,7 @@ def chart(
         last_day=period.last_day,
         image_id=_number(image),
         branch_class=period.branches,
+        platform=platform,
     )
     frame = frames.frame(_rows(page.session, found, scope), found.columns)
     summary = found.summary(frame)

@@ -52,6 +52,7 @@ def environment() -> Environment:
         "cut": theme.cut_middle,
         "island": island,
         "query": query,
+        "ticks": ticks,
         "quoted": lambda text: quote(str(text), safe=""),
     }
     made.globals |= {
@@ -74,6 +75,15 @@ def island(value: Any) -> Markup:
     for character, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         text = text.replace(character, escape)
     return Markup(text)  # noqa: S704 - escaped above
+
+
+def ticks(text: str) -> Markup:
+    """A sentence whose parts between backticks are code."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:
+        return Markup.escape(text)
+    code, plain = Markup("<code>{}</code>"), Markup("{}")
+    return Markup("").join((code if place % 2 else plain).format(part) for place, part in enumerate(parts))
 
 
 def query(parameters: dict[str, Any]) -> str:

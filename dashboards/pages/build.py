@@ -12,13 +12,17 @@ from markupsafe import Markup
 from cachescope import metrics
 from cachescope.errors import NotFoundError
 from cachescope.lineage import trace_lineage
-from dashboards import sentences, states, theme
+from cachescope.surroundings import Surroundings
+from dashboards import dockerfiles, explaining, sentences, states, theme
 from dashboards.context import Page, PageDep
+from dashboards.dockerfiles import StatedBuild
 from dashboards.rendering import query
 from dashboards.timeline import Timeline, TimelineStep, timeline
 from store.models import Break, Build, Delivery, Step, StoredLog
 from store.queries import breaks as break_rows
 from store.queries import builds as build_rows
+from store.queries import evidence as evidence_rows
+from store.queries import recommendations as recommendation_rows
 
 router = APIRouter(prefix="/builds", include_in_schema=False)
 
@@ -50,6 +54,8 @@ class ShownStep:
     below: int | None
     below_name: str
     output_lines: int
+    url: str | None
+    """The history of its instruction."""
     log_url: str | None
 
 
@@ -83,6 +89,11 @@ def build(page: PageDep, build_id: int) -> Response:
     known = build_rows.read_build(shown, rows)
     references = [step.reference_seconds for step in steps]
     path = metrics.critical_path(known, trace_lineage(known), references)
+    places = [place_of(step) for step in steps]
+    expected: dict[int | None, bool | None] = {found.position: found.expected for found in breaks}
+    stated = [states.state_of(step, expected.get(step.break_position)) for step in steps]
+    surroundings = evidence_rows.find_evidence(page.session, shown)
+    files = dockerfiles.annotate(StatedBuild(build=known, states=stated, places=places), surroundings or Surroundings())
     failed = next((text for step, text in rows if step.status == "failed"), None)
     return page.show(
         "build.html",
@@ -104,6 +115,13 @@ def build(page: PageDep, build_id: int) -> Response:
         legend=states.LEGEND,
         timeline=_timeline(shown, rows, breaks, set(path.positions) if path else set()),
         steps=_shown_steps(rows, breaks, log_url if log else None),
+        causes=explaining.explain(breaks, rows, places, known.steps, references),
+        has_evidence=surroundings is not None,
+        send_url=f"/teams/{team.slug}/send",
+        compare_url=f"/builds/{shown.id}/compare",
+        recommendations_url=_recommendations_url(page, repository_url, steps),
+        dockerfiles=files or dockerfiles.from_steps(rows, stated, places),
+        is_dockerfile_known=bool(files),
         details=_details(shown, path),
         warnings=shown.warnings[:40],
         log_url=log_url if log else None,
@@ -111,6 +129,13 @@ def build(page: PageDep, build_id: int) -> Response:
         log_bytes=log.unpacked_bytes if log else None,
         log_lines=None,
     )
+
+
+def _recommendations_url(page: Page, repository_url: str, steps: Sequence[Step]) -> str | None:
+    """Where what to change is told; None where there is nothing to change in the images of a build."""
+    images = {step.image_id for step in steps if step.image_id is not None}
+    open_ones = recommendation_rows.count_open(page.session, sorted(images))
+    return f"{repository_url}/recommendations" if open_ones else None
 
 
 def _figures(
@@ -244,6 +269,7 @@ def _shown_steps(rows: Sequence[Any], breaks: Sequence[Break], log_url: str | No
                 below=above.position if above else None,
                 below_name=theme.cut_middle(texts[above.position], 32) if above else "",
                 output_lines=step.output_lines,
+                url=f"/builds/{step.build_id}/steps/{step.position}" if step.instruction_id is not None else None,
                 log_url=f"{log_url}{query({'line': step.line})}#L{step.line}" if log_url and step.line else None,
             )
         )

@@ -227,6 +227,21 @@ def find_baseline(
     return None
 
 
+def find_last_good(session: Session, build: Build) -> int | None:
+    """What a build is best compared with: its baseline, else the latest successful build before it."""
+    if build.baseline_build_id is not None:
+        return build.baseline_build_id
+    here = tuple_(*key_of(build), types=[Build.started_at.type, Build.id.type])
+    earlier = (
+        select(Build.id)
+        .where(Build.repository_id == build.repository_id, tuple_(Build.started_at, Build.id) < here)
+        .order_by(Build.started_at.desc(), Build.id.desc())
+        .limit(1)
+    )
+    good = session.scalar(earlier.where(Build.outcome == model.Outcome.SUCCEEDED.value))
+    return good if good is not None else session.scalar(earlier)
+
+
 def find_latest_build(session: Session, image_id: int) -> int | None:
     """The latest build of an image, on whatever branch."""
     return session.scalar(

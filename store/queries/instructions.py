@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.orm import Session
 
@@ -13,7 +13,7 @@ from cachescope.matching import KnownInstruction, match_instructions, normalize
 from cachescope.metrics import update_reference
 from cachescope.model import Step, StepKind, StepStatus
 from store.database import insert
-from store.models import Instruction, StepText, Wording
+from store.models import Build, BuildImage, Instruction, StepText, Wording
 from store.models import Step as StepRow
 
 _LOOKED_BACK = 50
@@ -217,3 +217,21 @@ def group_by_image(steps: Sequence[Step], images: Sequence[int | None]) -> dict[
         if image_id is not None and is_identified(step):
             grouped[image_id].append(position)
     return dict(grouped)
+
+
+def load_executions(session: Session, instruction: Instruction, limit: int = 60) -> Sequence[Row[StepRow, Build]]:
+    """What an instruction did in the latest builds of its image that had it, newest first."""
+    newest = (
+        select(BuildImage.build_id)
+        .where(BuildImage.image_id == instruction.image_id)
+        .order_by(BuildImage.started_at.desc(), BuildImage.build_id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    return session.execute(
+        select(StepRow, Build)
+        .join(newest, newest.c.build_id == StepRow.build_id)
+        .join(Build, Build.id == StepRow.build_id)
+        .where(StepRow.instruction_id == instruction.id)
+        .order_by(Build.started_at.desc(), Build.id.desc(), StepRow.position)
+    ).all()

@@ -52,6 +52,7 @@ from store.queries.instructions import (
     save_last_seen,
     save_texts,
 )
+from store.queries.recommendations import schedule
 from store.queries.repositories import USUAL_DEFAULT_BRANCHES, get_or_create_image, set_default_branch
 from store.queries.rollups import mark_dirty
 from store.queries.runs import RunFacts, get_or_create_run
@@ -208,6 +209,8 @@ def _save_build(saver: _Saver, position: int, build: model.Build, former: Build 
     _save_steps(saver, row, comparison, owners=list(zip(images, instructions, strict=True)), references=references)
     seen = {i: step for i, step in zip(instructions, build.steps, strict=True) if i is not None}
     save_last_seen(session, row.id, seen, known)
+    has_dockerfile = bool(evidence.dockerfiles_after)
+    schedule(session, saver.repository.id, members, saver.delivery.received_at, has_dockerfile=has_dockerfile)
     session.flush()
     return row
 
