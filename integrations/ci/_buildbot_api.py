@@ -35,6 +35,8 @@ class BuildbotReader:
     def read_log(self, api: Api, run: CIRun, cap_bytes: int, tries: int) -> Iterator[bytes]:
         """Read what the steps printed, one after another."""
         build_id = run.log_reference.get("build_id")
+        if build_id is None:
+            raise NeverError("The event does not say which build it is about.")
         build = api.get(f"/builds/{build_id}")
         if build is None:
             raise NeverError("There is no such build (any more).")

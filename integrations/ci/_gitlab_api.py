@@ -43,7 +43,10 @@ class GitLabReader:
 
     def read_log(self, api: Api, run: CIRun, cap_bytes: int, tries: int) -> Iterator[bytes]:
         """Read the trace of a job that has ended."""
-        place = f"{_project(run)}/jobs/{run.log_reference.get('job_id')}"
+        job_id = run.log_reference.get("job_id")
+        if job_id is None:
+            raise NeverError("The event does not say which job it is about.")
+        place = f"{_project(run)}/jobs/{job_id}"
         job = api.get(place)
         if job is None:
             raise NeverError("There is no such job, or the token may not see it.")

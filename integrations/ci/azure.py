@@ -10,6 +10,7 @@ from typing import Any
 
 from cachescope.errors import UnreadableInputError
 from integrations.ci import _bodies as read
+from integrations.ci._other_apis import AzureReader
 from integrations.ci._signatures import delivery_in, verify_configured
 from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
@@ -27,7 +28,7 @@ class Azure:
 
     schemes = ("header",)
     carries_log = False
-    reader: Reader | None = None
+    reader: Reader | None = AzureReader()
     event_headers: frozenset[str] = frozenset()
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

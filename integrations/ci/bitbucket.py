@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from integrations.ci import _bodies as read
+from integrations.ci._other_apis import BitbucketReader
 from integrations.ci._signatures import delivery_of, verify_digest
 from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
@@ -24,7 +25,7 @@ class Bitbucket:
 
     schemes = ("signature",)
     carries_log = False
-    reader: Reader | None = None
+    reader: Reader | None = BitbucketReader()
     event_headers = frozenset({"x-event-key", "x-request-uuid", "x-attempt-number"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

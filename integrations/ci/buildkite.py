@@ -11,6 +11,7 @@ from typing import Any
 
 from cachescope.errors import UnknownNameError, UnreadableInputError
 from integrations.ci import _bodies as read
+from integrations.ci._other_apis import BuildkiteReader
 from integrations.ci._signatures import (
     body_digest,
     hex_digest,
@@ -40,7 +41,7 @@ class Buildkite:
 
     schemes = ("signature", "token")
     carries_log = False
-    reader: Reader | None = None
+    reader: Reader | None = BuildkiteReader()
     event_headers = frozenset({"x-buildkite-event"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

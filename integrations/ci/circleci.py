@@ -12,6 +12,7 @@ from typing import Any
 
 from cachescope.errors import UnreadableInputError
 from integrations.ci import _bodies as read
+from integrations.ci._other_apis import CircleCIReader
 from integrations.ci._signatures import delivery_in, hex_digest, is_any, keys_of, read_header
 from integrations.ci.base import CIRun, HookRequest, Ignored, Reader, SignatureRefusedError
 
@@ -38,7 +39,7 @@ class CircleCI:
 
     schemes = ("signature",)
     carries_log = False
-    reader: Reader | None = None
+    reader: Reader | None = CircleCIReader()
     event_headers = frozenset({"circleci-event-type"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from cachescope.errors import UnreadableInputError
 from integrations.ci import _bodies as read
+from integrations.ci._other_apis import JenkinsReader
 from integrations.ci._signatures import body_digest, verify_configured
 from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
@@ -30,7 +31,7 @@ class Jenkins:
 
     schemes = ("header",)
     carries_log = False
-    reader: Reader | None = None
+    reader: Reader | None = JenkinsReader()
     event_headers: frozenset[str] = frozenset()
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:
