@@ -9,7 +9,19 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from service import errors
-from service.api import builds, channels, deliveries, health, images, incidents, repositories, teams, uploads, webhooks
+from service.api import (
+    badges,
+    builds,
+    channels,
+    deliveries,
+    health,
+    images,
+    incidents,
+    repositories,
+    teams,
+    uploads,
+    webhooks,
+)
 from service.metrics import Metrics
 from service.requests import BodyLimit, RequestLog
 from service.settings import ServiceSettings, get_settings
@@ -60,7 +72,19 @@ def create_app(
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, metrics=app.state.metrics)
     errors.install(app, error_page)
-    for module in (uploads, deliveries, teams, repositories, images, builds, incidents, channels, webhooks, health):
+    for module in (
+        uploads,
+        deliveries,
+        teams,
+        repositories,
+        images,
+        builds,
+        incidents,
+        channels,
+        webhooks,
+        badges,
+        health,
+    ):
         app.include_router(module.router)
     _complete_openapi(app)
     return app

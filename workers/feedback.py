@@ -256,6 +256,7 @@ def _report(session: Session, shown: ImageOfBuild) -> Report:
             for row in breaks
         ],
         advice=_advice(session, shown.image.id),
+        size=rows.find_size(session, shown),
         url=f"{url}/builds/{build.id}" if url else None,
         baseline_url=f"{url}/builds/{build.baseline_build_id}" if url and before is not None else None,
     )

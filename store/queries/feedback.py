@@ -30,6 +30,8 @@ from store.models import (
     StepText,
     StoredRecommendation,
 )
+from store.models.image_sizes import ImageSize, SizedImage
+from store.queries.image_sizes import image_name
 
 WAITING = ("new", "working")
 
@@ -355,6 +357,46 @@ def find_first_recommendation(session: Session, image_id: int) -> StoredRecommen
         .order_by(saving.desc(), StoredRecommendation.id)
         .limit(1)
     )
+
+
+def find_latest_size(session: Session, repository_id: int) -> int | None:
+    """Compressed bytes of the newest measured version of the default branch."""
+    return session.scalar(
+        select(ImageSize.compressed_bytes)
+        .where(
+            ImageSize.repository_id == repository_id,
+            ImageSize.branch_class == "default",
+            ImageSize.compressed_bytes.is_not(None),
+        )
+        .order_by(ImageSize.released_at.desc(), ImageSize.id.desc())
+        .limit(1)
+    )
+
+
+def find_size(session: Session, shown: ImageOfBuild) -> feedback.SizeChange | None:
+    """What the image of a build weighs, beside the version of its baseline; None where it was not measured.
+
+    Of a build that made several images only those count whose names are among the tags that it printed.
+    """
+    names = {image_name(str(tag)) for tag in shown.figures.tags}
+    sizes = session.execute(
+        select(ImageSize, SizedImage.name)
+        .join(SizedImage, SizedImage.id == ImageSize.sized_image_id)
+        .where(
+            ImageSize.build_id.in_([shown.build.id, shown.build.baseline_build_id or 0]),
+            ImageSize.compressed_bytes.is_not(None),
+        )
+        .order_by(ImageSize.platform, ImageSize.id)
+    ).all()
+    own = [row for row, name in sizes if row.build_id == shown.build.id and (name in names or not names)]
+    now = next((row for row in own if row.platform == shown.image.platform), own[0] if own else None)
+    if now is None or now.compressed_bytes is None:
+        return None
+    place = (now.sized_image_id, now.platform)
+    before = [
+        row.compressed_bytes for row, _ in sizes if row is not now and (row.sized_image_id, row.platform) == place
+    ]
+    return feedback.SizeChange(compressed_bytes=now.compressed_bytes, before_bytes=before[-1] if before else None)
 
 
 def list_recent_images(session: Session, repository_id: int, since: datetime, limit: int = 20) -> Sequence[Image]:
