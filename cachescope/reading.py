@@ -272,27 +272,30 @@ class _Channel:
     def is_read(self) -> bool:
         return any(item.parser is not None for item in self._formats.values())
 
-    def feed(self, chunk: bytes, first_line: int) -> None:
+    def feed(self, chunk: bytes, first_line: int) -> int | None:
+        """Read on; return how many line ends the chunk has if a parser has counted them."""
         outside: list[tuple[int, int]] | None = None
+        numbered: list[tuple[bytes, int]] | None = None
+        counted: int | None = None
         # The surest format first: what it takes as its own, a less sure one need not look at.
         for item in self._readers:
             if item.parser is None:
                 continue
             if outside is None:
                 outside = item.parser.feed(chunk, first_line)
+                counted = counted or getattr(item.parser, "counted", None)
                 continue
-            position = 0
-            for start, end in outside:
-                first_line += chunk.count(b"\n", position, start)
-                position = start
-                item.parser.feed(chunk[start:end], first_line)
-            first_line -= chunk.count(b"\n", 0, position)
+            if numbered is None:
+                numbered = list(_numbered(chunk, first_line, outside))
+            for part, line in numbered:
+                item.parser.feed(part, line)
         opened = len(self._readers)
         for item in self._formats.values():
             if item.parser is None:
                 self._look(item, chunk, first_line, outside)
         if len(self._readers) != opened and len(self._readers) > 1:
             self._rank()
+        return counted
 
     def _rank(self) -> None:
         """Put formats last of which all that was read so far is the output of another one's steps."""
@@ -370,13 +373,14 @@ class _Sorter:
         self._pieces: list[tuple[_Channel, bytes, int]] = []
 
     def feed(self, piece: bytes) -> None:
+        counted: int | None = None
         if self._has_channels:
             for channel, first_line, chunk in self._split(piece):
                 channel.feed(chunk, first_line)
         else:
             self._rethink(piece)
-            self._channels[None].feed(piece, self.lines + 1)
-        self.lines += piece.count(b"\n")
+            counted = self._channels[None].feed(piece, self.lines + 1)
+        self.lines += piece.count(b"\n") if counted is None else counted
         if piece and not piece.endswith(b"\n"):
             self.lines += 1
 
@@ -503,6 +507,15 @@ def _first_needle(chunk: bytes, needles: tuple[bytes, ...], spans: list[tuple[in
         if hits:
             return min(hits)
     return -1
+
+
+def _numbered(chunk: bytes, line: int, spans: list[tuple[int, int]]) -> Iterator[tuple[bytes, int]]:
+    """Yield parts of a chunk, each with the number of its first line."""
+    position = 0
+    for start, end in spans:
+        line += chunk.count(b"\n", position, start)
+        position = start
+        yield chunk[start:end], line
 
 
 def _merge(found: list[tuple[float, FoundBuild]]) -> Iterator[Build]:

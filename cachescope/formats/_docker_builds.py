@@ -21,12 +21,13 @@ from cachescope.formats._buildkit import STEP_CAP
 from cachescope.formats._neighbours import ESCAPES, visible
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import is_cacheable, keyword_of
-from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepKind, StepStatus
+from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepDraft, StepKind, StepStatus
 from cachescope.prefixes.base import Line
 
 MAX_STEPS = STEP_CAP
 MAX_TEXT_BYTES = 24 * 1024 * 1024
 _WARNING_CAP = 20
+_OUTPUT_CAP, _OUTPUT_HEAD, _OUTPUT_TAIL = 48 * 1024, 8 * 1024, 24 * 1024
 LIVE_BUILDS = 16
 """How many of the last builds may still turn out to go on, or to be the output of one that does."""
 
@@ -374,11 +375,18 @@ class DockerBuilds:
         if self._live:
             self._live[-1].full_id = image
 
-    def printed(self, text: bytes) -> None:
+    def printed(self, text: bytes, start: int, end: int) -> None:
         """Keep what was printed since the last headline, in bounds: a failure may show only there."""
-        self.output += text
-        if len(self.output) > 48 * 1024:
-            self.output = self.output[: 8 * 1024] + b"\n" + self.output[-24 * 1024 :]
+        if len(self.output) + end - start <= _OUTPUT_CAP:
+            self.output += text[start:end]
+            return
+        head = self.output[:_OUTPUT_HEAD]
+        if len(head) < _OUTPUT_HEAD:
+            head += text[start : min(end, start + _OUTPUT_HEAD - len(head))]
+        tail = text[max(start, end - _OUTPUT_TAIL) : end]
+        if len(tail) < _OUTPUT_TAIL:
+            tail = (self.output + tail)[-_OUTPUT_TAIL:]
+        self.output = head + b"\n" + tail
 
     def found(self, last_line: int) -> list[FoundBuild]:
         """Return the builds so far, the open ones as incomplete; a RUN at work reaches up to the last line read."""
@@ -717,10 +725,10 @@ def _between(start: float | None, end: float | None) -> float | None:
 
 
 def _frozen_step(step: _Step, build: _OpenBuild) -> Step:
-    return Step(
-        kind=StepKind.INSTRUCTION,
-        text=step.text,
-        status=step.status,
+    return StepDraft(
+        StepKind.INSTRUCTION,
+        step.text,
+        step.status,
         cached=step.cached,
         cacheable=is_cacheable("docker", step.keyword),
         number=step.number,
@@ -734,7 +742,7 @@ def _frozen_step(step: _Step, build: _OpenBuild) -> Step:
         error=step.error,
         output_lines=step.output_lines,
         line=step.line,
-    )
+    ).frozen()
 
 
 def _without_steps(log_format: str, context: _Context, error: str | None) -> FoundBuild:

@@ -32,6 +32,9 @@ class LogParser(Protocol):
         May return the parts of the chunk (start, end; whole lines) that lie outside of this parser's builds: only these
         do less sure formats read, and only there does the reader look for other needles. None means the whole chunk.
         Searching all needles in 100 MB takes longer than reading it, so a parser that knows its builds' ends says so.
+
+        A parser that counts lines anyway may keep an attribute `counted`: how many line ends the last chunk had, None
+        where it did not count them all. The reader then need not count again.
         """
 
     def builds(self) -> list[FoundBuild]:

@@ -213,12 +213,14 @@ class _Parser:
         self._open: _Build | None = None
         """The build whose block is open: the only one that further lines without a headline can belong to."""
         self._at: float | None = None
+        self.counted: int | None = None
         self._cut_line = 0
         """A last line without a line end: a headline there may be cut, and a cut name would be another step."""
 
     # -- feeding ------------------------------------------------------------------------------------------------------
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
+        self.counted = None
         if self._stopped:
             return []
         if not chunk.endswith(b"\n"):
@@ -232,6 +234,8 @@ class _Parser:
                 position, line = self._scan(chunk, position, line, outside)
             else:
                 position, line = self._read_lines(chunk, position, line, outside)
+        if not self._stopped and chunk.endswith(b"\n"):
+            self.counted = line - first_line
         return outside
 
     def _scan(self, chunk: bytes, position: int, line: int, outside: list[tuple[int, int]]) -> tuple[int, int]:

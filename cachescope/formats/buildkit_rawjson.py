@@ -33,14 +33,17 @@ class _Parser:
         self._bare = prefix is BARE
         self._stream = StatusStream("buildkit-rawjson")
         self._broken = 0
+        self.counted: int | None = None
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
         outside: list[tuple[int, int]] = []
         stream = self._stream
+        self.counted = None
         if stream.is_full:
             return outside
         bare, strip = self._bare, self._prefix.strip
         lines = chunk.split(b"\n")
+        self.counted = len(lines) - 1
         behind, seen = 0, 0
         for number, raw in enumerate(lines):
             text = raw if bare else strip(raw).text

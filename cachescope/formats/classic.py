@@ -46,12 +46,14 @@ class _ClassicParser:
         self._builds = DockerBuilds("classic", prefix.strip)
         self._strip = prefix.strip
         self._ordinal = 1
+        self.counted: int | None = None
         self._last_line = 0
         self._neighbours = Neighbours(prefix.strip, b"---")
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]]:
         """Look at the lines that hold the builder's words, and at those around them."""
         builds = self._builds
+        self.counted = None
         if builds.is_full:
             return []
         if builds.awaits_line:
@@ -73,7 +75,7 @@ class _ClassicParser:
                 if headline is None:
                     continue
                 if headline[1] in (b"1", b"0"):
-                    builds.printed(chunk[printed_from:start])
+                    builds.printed(chunk, printed_from, start)
                     printed_from = start
                 if self._read_headline(headline, chunk, start, Place(number, ordinal, line.at)):
                     printed_from = end
@@ -82,7 +84,7 @@ class _ClassicParser:
             elif text.startswith(b"Successfully "):
                 self._read_success(text, chunk, start, Place(number, ordinal, line.at))
             elif text.startswith(_CONTEXT):
-                builds.printed(chunk[printed_from:start])
+                builds.printed(chunk, printed_from, start)
                 printed_from = end
                 size = text[len(_CONTEXT) :].decode(errors="replace")
                 builds.context(size, number, line.at, self._notices(chunk, start))
@@ -95,8 +97,9 @@ class _ClassicParser:
                 outside_from = end
         if outside_from >= 0:
             outside.append((outside_from, len(chunk)))
-        builds.printed(chunk[printed_from:])
-        self._ordinal = ordinal + chunk.count(b"\n", position)
+        builds.printed(chunk, printed_from, len(chunk))
+        ordinal += chunk.count(b"\n", position)
+        self.counted, self._ordinal = ordinal - self._ordinal, ordinal
         self._last_line = self._ordinal + lines_between - chunk.endswith(b"\n")
         self._neighbours.end(chunk)
         return outside

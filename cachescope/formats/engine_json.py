@@ -145,7 +145,7 @@ class _EngineParser:
 
     def _remember(self, line: bytes) -> None:
         self._above = [*self._above[-3:], line]
-        self._classic.printed(line + b"\n")
+        self._classic.printed(line + b"\n", 0, len(line) + 1)
 
     def _read_tag(self, tag: str, place: Place) -> None:
         solve = self._traces.latest

@@ -6,29 +6,23 @@ from datetime import UTC, datetime
 # 2026-11-23T17:05:49.6878781Z, with a space instead of the T, an offset instead of the Z; a byte order mark before it.
 STAMP = (
     rb"(?:\xef\xbb\xbf)?"
-    rb"(\d{4}-\d\d-\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9})\d{0,9})?(Z|[+-]\d\d:?\d\d| UTC| [+-]\d{4})"
+    rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d):(\d\d)(?:[.,](\d{1,9})\d{0,9})?(Z|[+-]\d\d:?\d\d| UTC| [+-]\d{4})"
 )
 _STAMP = re.compile(STAMP)
 
-_days: dict[bytes, float | None] = {}
+_POWERS = tuple(10**digits for digits in range(10))
+_minutes: dict[tuple[bytes, bytes], float | None] = {}
 
 
-def seconds_of(match: re.Match[bytes], first: int = 1) -> float | None:
-    """Return the time of a match of STAMP whose groups begin at `first`; None for a day that does not exist."""
-    day, hour, minute, second, fraction, zone = match.group(
-        first, first + 1, first + 2, first + 3, first + 4, first + 5
-    )
-    midnight = _midnight(day)
-    if midnight is None:
+def seconds_of(match: re.Match[bytes]) -> float | None:
+    """Return the time of a match of a pattern that begins with STAMP; None for a day that does not exist."""
+    minute, second, fraction, zone = match.group(1, 2, 3, 4)
+    key = minute, zone
+    base = _minutes[key] if key in _minutes else _read_minute(key)
+    if base is None:
         return None
-    seconds = midnight + int(hour) * 3600 + int(minute) * 60 + int(second)
-    if zone not in (b"Z", b" UTC"):
-        sign = -1 if b"-" in zone else 1
-        digits = zone.strip().replace(b":", b"")[1:]
-        seconds -= sign * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
-    if fraction:
-        seconds += int(fraction) / 10 ** len(fraction)
-    return seconds
+    seconds = base + int(second)
+    return seconds + int(fraction) / _POWERS[len(fraction)] if fraction else seconds
 
 
 def parse_stamp(text: str) -> float | None:
@@ -37,15 +31,23 @@ def parse_stamp(text: str) -> float | None:
     return None if match is None else seconds_of(match)
 
 
-def _midnight(day: bytes) -> float | None:
-    if day not in _days:
-        if len(_days) > 1000:  # a log of random dates must not fill the memory
-            _days.clear()
-        try:
-            _days[day] = datetime.strptime(day.decode(), "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
-        except ValueError:
-            _days[day] = None
-    return _days[day]
+def _read_minute(key: tuple[bytes, bytes]) -> float | None:
+    """Read a minute with its zone, and remember it."""
+    if len(_minutes) > 1000:  # a log of random dates must not fill the memory
+        _minutes.clear()
+    minute, zone = key
+    try:
+        day = datetime.strptime(minute[:10].decode(), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        _minutes[key] = None
+        return None
+    seconds = day.timestamp() + int(minute[11:13]) * 3600 + int(minute[14:16]) * 60
+    if zone not in (b"Z", b" UTC"):
+        sign = -1 if b"-" in zone else 1
+        digits = zone.strip().replace(b":", b"")[1:]
+        seconds -= sign * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
+    _minutes[key] = seconds
+    return seconds
 
 
 def share_of(pattern: re.Pattern[bytes], head: bytes, lines: int = 200) -> float:

@@ -4,12 +4,10 @@ Formats search the raw chunk for their own words first and strip only the lines 
 100 MB log costs more than reading it.
 """
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line without its wrapper."""
 
     text: bytes

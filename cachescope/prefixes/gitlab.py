@@ -39,7 +39,7 @@ class _Gitlab:
         match = _LINE.match(line)
         at, continues = None, False
         if match is not None:
-            at, continues = seconds_of(match), match[7] == b"+"
+            at, continues = seconds_of(match), match[5] == b"+"
             line = line[match.end() :].rstrip(b"\r")
         while (section := _SECTION.match(line)) is not None:
             line = line[section.end() :]
