@@ -349,15 +349,26 @@ class _Channel:
     def told(self) -> tuple[list[tuple[float, FoundBuild]], list[str]]:
         """Return the builds, each with how sure its format is, and the warnings, as if there were no more lines."""
         found: list[tuple[float, FoundBuild]] = []
-        warnings: list[str] = []
+        told: list[tuple[list[FoundBuild], list[str]]] = []
         for item in self._formats.values():
             if item.suspect:
                 # What is still being looked at is decided on a copy: the log may go on.
                 item = replace(item)
                 self._decide(item)
             if item.parser is not None:
-                found += [(item.score, build) for build in item.parser.builds()]
-                warnings += item.parser.warnings()
+                builds = item.parser.builds()
+                found += [(item.score, build) for build in builds]
+                told.append((builds, item.parser.warnings()))
+        kept = {id(build) for _, build in _merged(found)}
+        # What a format says of builds that are another one's output is no warning.
+        gone = {f" at line {build.first_line} " for builds, _ in told for build in builds if id(build) not in kept}
+        warnings = [
+            text
+            for builds, texts in told
+            if not builds or any(id(build) in kept for build in builds)
+            for text in texts
+            if not any(place in text for place in gone)
+        ]
         return found, warnings
 
 

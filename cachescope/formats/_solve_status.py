@@ -51,6 +51,8 @@ class Work:
     """Starts and ends as the stream writes them: only the last word of each start counts."""
     cached: bool = False
     is_complete: bool = False
+    order: int = 0
+    """Which of the vertices of a stream it was when it was first announced."""
     error: str | None = None
     output_lines: int = 0
     transferred: dict[str, int] = field(default_factory=dict)
@@ -58,6 +60,9 @@ class Work:
     def take(self, item: dict[str, Any]) -> None:
         """Take what a message says of it: {name, started, completed, cached, error}."""
         get = item.get
+        started, completed = get("started"), get("completed")
+        if started is None and self.is_complete:
+            return  # a later build announces it, and may never begin it
         name = get("name")
         if name != self.name and name and isinstance(name, str):
             self.name = name[:TEXT_CAP]
@@ -65,7 +70,6 @@ class Work:
         error = get("error")
         if error and isinstance(error, str):
             self.error = error[:TEXT_CAP]
-        started, completed = get("started"), get("completed")
         if started is not None and isinstance(started, _TIME):
             spans = self.spans
             if started in spans:
@@ -154,6 +158,10 @@ class StatusSolve(Solve):
         """Tell whether every vertex that began has ended."""
         return all(work.is_complete or not work.spans for work in self.works.values())
 
+    def may_have_failed(self) -> bool:
+        """Tell whether the client's report of a failure can be about this build, and not about one in other words."""
+        return not (self.has_instructions and self.is_resting()) or any(work.error for work in self.works.values())
+
     def has_ended_after(self, moment: float) -> bool:
         """Tell whether some vertex is known to have ended after a moment."""
         return any(end is not None and end > moment for work in self.works.values() for _, end in work.settle())
@@ -164,7 +172,7 @@ class StatusSolve(Solve):
         shown: dict[str, Vertex] = {}
         starts: list[float] = []
         ends: list[float] = []
-        for key, item in self._shown.items():
+        for key, item in sorted(self._shown.items(), key=_announced):
             if isinstance(item, Work):
                 spans = item.settle()
                 vertex = _vertex_of(item, spans)
@@ -197,6 +205,9 @@ class StatusStream:
         self._works: dict[str, Work] = {}
         self._solves: list[StatusSolve] = []
         self._steps = 0
+        self._announced = 0
+        self._heard: dict[str, int] = {}
+        """Vertices of builds that have ended, as later ones announce them again."""
         self.dropped = 0
         """Vertices of builds that are not kept."""
 
@@ -218,7 +229,10 @@ class StatusStream:
             for item in _dicts(vertexes):
                 digest = item.get("digest")
                 if isinstance(digest, str):
-                    work = works.get(digest) or self._new_work(digest, item, line)
+                    work = works.get(digest)
+                    if work is None or (work.is_complete and self._is_of_another(work, item, line)):
+                        self._announced += 1
+                        work = self._new_work(digest, item, line)
                     if work is not None:
                         work.take(item)
                         work.solve.last_line = line
@@ -252,6 +266,8 @@ class StatusStream:
         if inputs and isinstance(inputs, list) and len(self._solves) > 1:
             known = (self._works.get(entry) for entry in inputs if isinstance(entry, str))
             solve = next((work.solve for work in known if work is not None), None)
+            # What a build before has built, one that has begun since takes from the cache.
+            solve = None if solve is not None and solve.is_resting() else solve
         latest = self.latest
         if solve is None and latest is not None and not self._begins(item, latest, line):
             solve = latest
@@ -265,13 +281,29 @@ class StatusStream:
             return None
         self._steps += 1
         work = self._works[digest] = solve.new_work(digest, name, item, line)
+        work.order = self._heard.pop(digest, self._announced)
         return work
+
+    def _is_of_another(self, work: Work, item: dict[str, Any], line: int) -> bool:
+        """Tell whether a vertex that had ended runs in a later build: most builds of one image share vertices."""
+        started, solve = item.get("started"), work.solve
+        if started is None and not self._is_one:
+            self._announced += 1
+            self._heard[work.digest] = self._announced
+        if self._is_one or not isinstance(started, _TIME) or started in work.spans or not solve.is_resting():
+            return False
+        if solve is self.latest:
+            return self._begins(item, solve, line)
+        moment = read_time(started)
+        return moment is not None and not solve.has_ended_after(moment)
 
     def _begins(self, item: dict[str, Any], latest: StatusSolve, line: int) -> bool:
         name = item.get("name")
         if latest.is_over or self._is_one:
             return not self._is_one
-        if not isinstance(name, str) or not name.startswith(_FIRST_NAMES) or not latest.has_instructions:
+        if not isinstance(name, str) or not name.startswith(_FIRST_NAMES):
+            return False
+        if not latest.has_instructions and not (latest.is_resting() and any(w.error for w in latest.works.values())):
             return False
         # A history tells a build afterwards, in any order; what is told live began after all that has ended.
         started = read_time(item.get("started"))
@@ -280,6 +312,12 @@ class StatusStream:
     def found(self) -> list[FoundBuild]:
         """Return the builds as far as they are known."""
         return [solve.found() for solve in self._solves if solve.works]
+
+
+def _announced(item: "tuple[str, Work | _Group]") -> int:
+    """Return where a step was announced: one that a build before had is taken up only when it begins."""
+    shown = item[1]
+    return shown.order if isinstance(shown, Work) else shown.members[0].order
 
 
 def read_time(value: object) -> float | None:

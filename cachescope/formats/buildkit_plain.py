@@ -106,6 +106,8 @@ _LONG_NAME = 1024
 _DONE_STATUS, _CACHED_STATUS, _RUNNING_STATUS = StepStatus.DONE, StepStatus.CACHED, StepStatus.RUNNING
 _SIDE_BY_SIDE = 8
 """So many builds may run side by side in one log."""
+_LAST_WORDS = 8
+"""A client that has reported a failure says no more about it so many lines further down."""
 _LONG_GAP = 64 * 1024
 _GAP = 160
 """So many bytes outside of every block may be another builder's."""
@@ -168,6 +170,14 @@ class _Build(Solve):
     def has_ended(self) -> bool:
         """Tell whether no more lines of this build are to come."""
         return self.is_over or self.finished or (self.is_resting() and self.has_exported())
+
+    def has_failed(self) -> bool:
+        """Tell whether a step has failed, or was stopped because another one had."""
+        return any(
+            vertex.status in (StepStatus.FAILED, StepStatus.CANCELED)
+            and parse_step_name(vertex.name).kind not in (StepKind.CACHE_IMPORT, StepKind.CACHE_EXPORT)
+            for vertex in self.vertices.values()
+        )
 
     def affinity(self, name: str) -> int:
         """Return how a headline of a new number goes with what is known: its stage, its base image, its `3/9`."""
@@ -403,6 +413,8 @@ class _Parser:
             build = self._active[-1] if self._active else None
         may_end = rest.startswith(_ENDS)
         if build is not None and not build.is_over and (vertex := build.vertices.get(key)) is not None:
+            if may_end and build.current is None and not vertex.is_open and build.has_ended():
+                return  # what looks like a second end long after the build's own
             if may_end and self._ends(build, vertex, key, rest):
                 build.last_line = line
                 return
@@ -685,13 +697,18 @@ class _Parser:
         if build is None:
             self._headless_error(text, line)
             return
+        if build.is_over and line - build.last_line > _LAST_WORDS:
+            return
         said = decode(text)
         if said.startswith(("WARNING: No output", "Check complete, ")):
             if said.startswith("Check complete, ") and " no warnings" not in said:
                 build.fail(said)
             build.finished = True
+            build.is_over = build.is_over or said.startswith("Check complete, ")
         elif said == "{":
             build.finished = all("bake" in vertex.name for vertex in build.vertices.values())
+        elif build.has_exported() and build.is_resting() and not build.has_failed():
+            return  # an error further down is another one's
         elif is_last_word(said) or not build.has_exported():
             self._unglue(build)
             build.fail(without_label(said))

@@ -76,10 +76,11 @@ class _Parser:
         if solve is None or solve.is_over:
             return
         said = decode(text.rstrip(b"\r "))
-        if is_last_word(said):
+        if is_last_word(said) and solve.may_have_failed():
             solve.fail(without_label(said))
             solve.is_over = True
-        elif said.startswith("Check complete, "):
+        elif said.startswith("Check complete, ") and not solve.has_instructions:
+            solve.is_over = True
             solve.finished = True
             if " no warnings" not in said:
                 solve.fail(said)

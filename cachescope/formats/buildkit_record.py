@@ -93,6 +93,54 @@ class _BuildkitRecord:
 FORMAT = _BuildkitRecord()
 
 
+def read_attributes(content: bytes) -> list[dict[str, str]]:
+    """Return what each build of a record was asked for, by the names that BuildKit's frontend gives its options.
+
+    Reads archives, metadata files and provenance (SLSA 0.2 and 1, also within an in-toto statement). A provenance that
+    leaves the build arguments out (`mode=min`) counts for nothing, and so does what `buildx history inspect` prints:
+    it does not tell `--no-cache-filter`. Raises UnreadableInputError for what is no JSON object and no archive,
+    TooLargeError past 24 MiB.
+    """
+    if len(content) > SIZE_CAP:
+        raise TooLargeError(f"The build record is larger than {SIZE_CAP // 1024**2} MiB.")
+    if content[:2] == b"\x1f\x8b":
+        content = _unzip(content)
+    if content[257:262] == b"ustar":
+        blobs = _Blobs(content)
+        records = [
+            blobs.json(manifest.get("config")) for _, manifest in _manifests(blobs, blobs.by_name("index.json"), _DEPTH)
+        ]
+        return [_texts(record.get("FrontendAttrs")) for record in records[:_RECORD_CAP]]
+    document = _object(content)
+    if not document:
+        raise UnreadableInputError("The file is no build record: neither an archive nor a JSON object.")
+    answers = [document, *(answer for answer in document.values() if isinstance(answer, dict))]
+    found = [_provenance_attributes(answer.get("buildx.build.provenance", answer)) for answer in answers]
+    return [attributes for attributes in found if attributes]
+
+
+def _provenance_attributes(document: object) -> dict[str, str]:
+    """Return the options that a provenance tells; {} where it leaves some out."""
+    predicate = document.get("predicate", document) if isinstance(document, dict) else None
+    old = _member(predicate, "invocation", "parameters", "args")
+    new = _member(predicate, "buildDefinition", "externalParameters", "request", "args")
+    found = _texts(old if old is not None else new)
+    details = _member(predicate, "runDetails", "metadata", "buildkit_completeness", "request")
+    is_complete = details is True or _member(predicate, "metadata", "completeness", "parameters") is True
+    return found if is_complete or any(name.startswith("build-arg:") for name in found) else {}
+
+
+def _member(document: object, *names: str) -> object:
+    for name in names:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _texts(document: object) -> dict[str, str]:
+    pairs = list(document.items())[:_RECORD_CAP] if isinstance(document, dict) else []
+    return {name[:TEXT_CAP]: value[:TEXT_CAP] for name, value in pairs if isinstance(value, str)}
+
+
 def _unzip_head(head: bytes) -> bytes:
     try:
         return zlib.decompressobj(wbits=31).decompress(head, 64 * 1024)

@@ -58,6 +58,14 @@ class _Screen(Solve):
         """Those of them that were drawn at work."""
         self.last_row: Vertex | None = None
 
+    def is_well(self) -> bool:
+        """Tell whether the last frame shows a build that has come to its end, and no failure."""
+        return (
+            self.finished
+            and any(parse_step_name(vertex.name).index is not None for vertex in self.vertices.values())
+            and not any(v.status in (StepStatus.FAILED, StepStatus.CANCELED) for v in self.vertices.values())
+        )
+
     def begin_frame(self, elapsed: float, now: int, total: int) -> None:
         """Begin to draw again."""
         self.elapsed, self.now, self.total = elapsed, now, total
@@ -249,6 +257,8 @@ class _Parser:
         said = decode(text.rstrip(b"\r "))
         if screen is None or not said or screen.is_over:
             return
+        if screen.is_well():
+            return  # an error further down is another one's
         if is_last_word(said) and not said[:1].isdigit() and not said.startswith(("#", " ")):
             screen.fail(without_label(said))
             screen.is_over = True
