@@ -6,22 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import orjson
 from sqlalchemy.orm import Session
 
 from cachescope.errors import InvalidValueError, NotFoundError, UnknownNameError
+from cachescope.redaction import redact_text
 from integrations.ci import PROVIDERS
 from integrations.ci._app_tokens import read_private_key
 from integrations.http import read_base_url, read_networks
 from service.auth.permissions import Viewer
 from store.models.accounts import Team
-from store.models.sources import Source
-from store.queries import repositories, sources
+from store.models.deliveries import Delivery
+from store.models.sources import Hook, Source
+from store.queries import hooks, repositories, sources
+from store.queries.hooks import Health
+from workers.hooks import unpack_body
 
 FORMER_SECRET_DAYS = 7
 """How long a replaced secret still works, so that a sender can be changed without losing a webhook."""
 
 
 LONGEST_CREDENTIAL = 10_000
+LONGEST_SHOWN = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +149,79 @@ def disable_source(session: Session, viewer: Viewer, team: Team, source_id: str)
     """Switch a source off: its webhooks are refused like those of a source that never was."""
     viewer.require(team.id, "owner", "switch a source off")
     sources.disable_source(session, _find(session, team, source_id), datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderFacts:
+    """What a source of a provider can be given."""
+
+    name: str
+    schemes: Sequence[str]
+    credential_fields: Sequence[str]
+    """Empty where its logs cannot be fetched."""
+    needs_credentials: bool
+    needs_server: bool
+
+
+def describe_provider(name: str) -> ProviderFacts:
+    """What a source of a provider can be given; raises UnknownNameError."""
+    if name not in PROVIDERS:
+        raise UnknownNameError("provider", name[:40], list_providers())
+    reader = PROVIDERS[name].reader
+    return ProviderFacts(
+        name=name,
+        schemes=PROVIDERS[name].schemes,
+        credential_fields=reader.credential_fields if reader is not None else (),
+        needs_credentials=reader is not None and reader.needs_credentials,
+        needs_server=reader is not None and not reader.cloud_url,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRequest:
+    """A webhook as it came, without secrets."""
+
+    delivery: Delivery
+    headers: dict[str, str]
+    body: str | None
+    """None once it has been forgotten, and for a run that was found by asking."""
+    body_bytes: int
+    is_found: bool
+
+
+def list_requests(session: Session, viewer: Viewer, team: Team, source_id: str) -> Sequence[tuple[Delivery, Hook]]:
+    """The latest webhooks of a source, newest first."""
+    return hooks.list_latest(session, find_source(session, viewer, team, source_id).id)
+
+
+def find_request(session: Session, viewer: Viewer, team: Team, source_id: str, delivery_id: str) -> KeptRequest:
+    """One webhook of a source, with what looks like a secret taken out; raises NotFoundError."""
+    source = find_source(session, viewer, team, source_id)
+    delivery, hook = session.get(Delivery, delivery_id), hooks.find_hook(session, delivery_id)
+    if delivery is None or hook is None or delivery.source_id != source.id:
+        raise NotFoundError("This source has no such webhook.")
+    body = unpack_body(hook.body) if hook.body is not None else None
+    return KeptRequest(
+        delivery=delivery,
+        headers={name: redact_text(str(value)) for name, value in sorted(hook.headers.items())},
+        body=_shown_body(body) if body is not None else None,
+        body_bytes=hook.body_bytes,
+        is_found=hook.is_found,
+    )
+
+
+def _shown_body(body: bytes) -> str:
+    try:
+        text = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
+    except ValueError:
+        text = body.decode("utf-8", "replace")
+    return redact_text(text[:LONGEST_SHOWN]) + ("\n…" if len(text) > LONGEST_SHOWN else "")
+
+
+def load_health(session: Session, viewer: Viewer, team: Team, source_id: str) -> Health:
+    """How a source has fared in the last week."""
+    source = find_source(session, viewer, team, source_id)
+    return hooks.load_health(session, source.id, datetime.now(UTC) - timedelta(days=7))
 
 
 def make_secret(provider: str = "generic", scheme: str = "") -> str:

@@ -118,9 +118,7 @@ def load_health(session: Session, source_id: str, since: datetime) -> Health:
     """How a source has fared since a time; its last delivery counts however old it is."""
     of_source = Delivery.source_id == source_id
     lately = and_(of_source, Delivery.received_at >= since)
-    states = dict(
-        session.execute(select(Delivery.state, func.count()).where(lately).group_by(Delivery.state)).tuples().all()
-    )
+    states = dict(session.execute(select(Delivery.state, func.count()).where(lately).group_by(Delivery.state)).all())
     found = session.scalar(
         select(func.count())
         .select_from(Delivery)
