@@ -167,6 +167,36 @@ def read_invocation(words: Sequence[str]) -> Invocation:
     )
 
 
+def command_of(attributes: Mapping[str, str]) -> tuple[str, ...]:
+    """Write what a build record holds (`buildkit_record.read_attributes`) as the command line that asks for it."""
+    words = ["build"]
+    for name, value in attributes.items():
+        if name.startswith("build-arg:"):
+            words += ["--build-arg", f"{name.removeprefix('build-arg:')}={value}"]
+    if "no-cache" in attributes:
+        stages = attributes["no-cache"]
+        words += ["--no-cache-filter", stages] if stages else ["--no-cache"]
+    for name, option in (("target", "--target"), ("filename", "--file")):
+        if attributes.get(name):
+            words += [option, attributes[name]]
+    for source in _imports_of(attributes.get("cache-imports", "")):
+        words += ["--cache-from", source]
+    return tuple(words)
+
+
+def _imports_of(text: str) -> list[str]:
+    try:
+        listed = orjson.loads(text or "[]")
+    except orjson.JSONDecodeError:
+        return []
+    found = []
+    for source in listed if isinstance(listed, list) else ():
+        kind, details = _mapping(source).get("Type"), _mapping(_mapping(source).get("Attrs"))
+        if isinstance(kind, str):
+            found.append(",".join([f"type={kind}", *(f"{key}={value}" for key, value in details.items())]))
+    return found
+
+
 def _read_override(
     text: str, arguments: dict[str, dict[str, str]], targets: set[str], stages: set[str], cache_from: list[str]
 ) -> None:

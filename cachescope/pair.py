@@ -313,6 +313,8 @@ class Background:
         """Whether BuildKit had to send more of the context than before: files changed that it had a copy of."""
         old = self.before.build.context_bytes if self.before is not None else None
         new = self.after.build.context_bytes
+        if self.runners is not None:
+            return False  # another builder lacks what this one never sent it
         # The classic builder and buildah print the size of the whole context, which says little about one file.
         return self.after.is_buildkit and old is not None and new is not None and new > old
 
@@ -322,6 +324,12 @@ class Background:
         if self.before is None or self.before.dockerfile_bytes is None or self.after.dockerfile_bytes is None:
             return None
         return self.before.dockerfile_bytes != self.after.dockerfile_bytes
+
+    @property
+    def runners(self) -> tuple[str, str] | None:
+        """The machines that the two builds ran on, where these are known and differ."""
+        old, new = self.evidence.runner_before, self.evidence.runner_after
+        return (old, new) if old and new and old != new else None
 
     def context_of(self, target: str | None) -> str:
         """Return the folder of a target's build context within the repository."""
@@ -373,6 +381,16 @@ class Pair:
     def has_same_text(self) -> bool:
         """Whether the baseline has this instruction word for word."""
         return self.counterpart is not None and normalize(self.counterpart.text) == normalize(self.step.text)
+
+    @cached_property
+    def has_same_definition(self) -> bool:
+        """Whether both logs print the same vertex digest.
+
+        BuildKit hashes everything that a step is asked to do into it, and what its inputs are asked to do: commands,
+        variables and arguments, the order, the reference of the base. Contents of files and `--no-cache` are not in it.
+        """
+        mine = self.step.digest
+        return mine is not None and self.counterpart is not None and self.counterpart.digest == mine
 
     @cached_property
     def has_same_place(self) -> bool:

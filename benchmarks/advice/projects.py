@@ -138,4 +138,57 @@ def node_site() -> Project:
     return Project("node-site", commits)
 
 
-PROJECTS = [python_web(), node_service(), c_tool(), python_worker(), static_site(), node_site()]
+def go_service() -> Project:
+    """The version is an ARG above the line that compiles the standard library, and a LABEL takes it there too."""
+    first = {
+        "Dockerfile": "FROM BASE\nARG VERSION\nLABEL org.opencontainers.image.version=$VERSION\nWORKDIR /src\n"
+        "ENV GOCACHE=/var/cache/go GOFLAGS=-trimpath\nRUN go build net/http\nCOPY go.mod main.go ./\n"
+        'RUN go build -o /usr/local/bin/service .\nCMD ["service"]\n',
+        "go.mod": "module example.org/service\n\ngo 1.19\n",
+        "main.go": 'package main\n\nimport "net/http"\n\nfunc main() { http.ListenAndServe(":80", nil) }\n',
+        ".dockerignore": ".git\n",
+    }
+    main = 'package main\n\nimport "net/http"\n\n// {}\nfunc main() {{ http.ListenAndServe(":80{}", nil) }}\n'
+    commits = [first, *({"main.go": main.format(n, n)} for n in range(6))]
+    return Project("go-service", commits, ["--build-arg", "VERSION=COMMIT"])
+
+
+def debian_agent() -> Project:
+    """Packages of the distribution are installed below the files, and the same line goes on with them."""
+    first = {
+        "Dockerfile": "FROM BASE\nWORKDIR /agent\nCOPY . .\nRUN apt-get update && apt-get install -y -qq jq pv && "
+        'rm -rf /var/lib/apt/lists/* && sh render.sh\nCMD ["cat", "all.json"]\n',
+        "render.sh": "jq -s . readings/*.json > all.json\n",
+        "readings/0.json": '{"n": 0}\n',
+        ".dockerignore": ".git\n",
+    }
+    commits = [first, *({f"readings/{n}.json": f'{{"n": {n}}}\n'} for n in range(1, 6))]
+    return Project("debian-agent", commits)
+
+
+def monorepo() -> Project:
+    """Two programs in one repository; the Dockerfile of one copies both."""
+    package = {"name": "api", "version": "1.0.0", "private": True}
+    first = {
+        "Dockerfile": "FROM BASE\nWORKDIR /srv\nCOPY . .\nRUN node api/build.js\nRUN node -e "
+        '"require(\'./api/out.js\')" && sleep 0.6\nCMD ["node", "api/out.js"]\n',
+        "api/package.json": json.dumps(package),
+        "api/build.js": "require('fs').writeFileSync('api/out.js', 'console.log(1)');"
+        " const t = Date.now(); while (Date.now() - t < 1200);\n",
+        "web/Dockerfile": "FROM BASE\n",
+        "web/index.html": "<p>0</p>\n",
+        "deploy/release.yaml": "replicas: 1\n",
+        "README.md": "# Both\n",
+        ".dockerignore": ".git\n",
+    }
+    commits = [first]
+    for n in range(3):
+        commits += [{"web/index.html": f"<p>1{n}</p>\n"}, {"api/lib.js": f"module.exports = {n};\n"}]
+        commits += [{"deploy/release.yaml": f"replicas: 2{n}\n"}]
+    return Project("monorepo", commits, changes=r"^srv/(?:web|deploy)(?:/|$)")
+
+
+PROJECTS = [
+    *(python_web(), node_service(), c_tool(), python_worker(), static_site(), node_site()),
+    *(go_service(), debian_agent(), monorepo()),
+]

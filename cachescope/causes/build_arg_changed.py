@@ -17,7 +17,7 @@ class BuildArgChanged:
 
     def explain(self, pair: Pair) -> Verdict | None:
         """Judge one break."""
-        if pair.before is None or pair.moved_base:
+        if pair.before is None or pair.moved_base or pair.has_same_definition:
             return None
         old = pair.before.arguments(pair.step.target)
         new = pair.after.arguments(pair.step.target)

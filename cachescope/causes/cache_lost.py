@@ -27,6 +27,10 @@ class CacheLost:
         if _is_proven_by_workdir(pair):
             evidence = ("WORKDIR missed on the same base: nothing but a lost entry makes it miss.",)
             return Verdict(weight=Weight.CERTAIN, evidence=evidence, expected=False)
+        if pair.background.runners is not None and _nothing_else_is_open(pair):
+            old, new = pair.background.runners
+            evidence = (f"Nothing changed, and it ran on {new}: the earlier build filled the cache of {old}.",)
+            return Verdict(weight=Weight.LIKELY, evidence=evidence, expected=False)
         return Verdict(
             weight=Weight.POSSIBLE,
             evidence=("Nothing is known to have changed; the entry may have been pruned or evicted.",),
@@ -37,6 +41,13 @@ class CacheLost:
 def _import_explains(pair: Pair) -> bool:
     imports = pair.after.build.cache_imports
     return bool(imports) and all(transfer.succeeded is False for transfer in imports)
+
+
+def _nothing_else_is_open(pair: Pair) -> bool:
+    """Tell whether the evidence is complete: the line and its arguments are the same and the files are known."""
+    are_files_known = not pair.reads_context or pair.changed_files is not None
+    is_line_known = pair.dockerfile_is_same or pair.has_same_definition
+    return is_line_known and are_files_known and pair.after.invocation is not None
 
 
 def _is_proven_by_workdir(pair: Pair) -> bool:

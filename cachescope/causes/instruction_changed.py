@@ -24,7 +24,7 @@ class InstructionChanged:
 
     def explain(self, pair: Pair) -> Verdict | None:
         """Judge one break."""
-        if pair.before is None or pair.dockerfile_is_same:
+        if pair.before is None or pair.dockerfile_is_same or pair.has_same_definition:
             return None
         if pair.moved_base and pair.base_is_pinned:
             return _proof("The digest that FROM pins was edited.")

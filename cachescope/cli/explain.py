@@ -17,6 +17,8 @@ from cachescope.cli.analyze import make_console
 from cachescope.cli.words import duration, percentage, plural, printable
 from cachescope.comparing import Break, ChangedFile, Comparison, Evidence, find_breaks
 from cachescope.errors import TooLargeError, UnreadableInputError
+from cachescope.formats import buildkit_record
+from cachescope.invocation import command_of
 from cachescope.model import Build, Step
 from cachescope.reading import read_builds
 
@@ -24,6 +26,8 @@ Read = TypeVar("Read")
 
 MAX_TEXT_BYTES = 16 * 1024 * 1024
 """A Dockerfile, a list of changed files or a command may be this long."""
+
+_HEAD_BYTES = 64 * 1024
 
 
 def command(
@@ -54,10 +58,12 @@ def command(
         str | None, typer.Option(metavar="F", help="The .dockerignore file of the earlier build, where it differed.")
     ] = None,
     command_before: Annotated[
-        str | None, typer.Option(metavar="F", help="The command line of the earlier build, as a JSON list.")
+        str | None,
+        typer.Option(metavar="F", help="How the earlier build was called: a JSON list, or a build record."),
     ] = None,
     command_after: Annotated[
-        str | None, typer.Option(metavar="F", help="The command line of the build, as a JSON list.")
+        str | None,
+        typer.Option(metavar="F", help="How the build was called: a JSON list, a record, metadata or provenance."),
     ] = None,
     bake: Annotated[str | None, typer.Option(metavar="F", help="The bake file, HCL or JSON.")] = None,
     context: Annotated[
@@ -79,8 +85,8 @@ def command(
         changed_files=read_optional(changed_files, parse_changed_files),
         dockerignore_after=read_optional(dockerignore, str),
         dockerignore_before=read_optional(dockerignore_before, str),
-        command_before=read_optional(command_before, parse_command),
-        command_after=read_optional(command_after, parse_command),
+        command_before=read_command(command_before or (logs[0] if len(logs) == 2 else None), given=command_before),
+        command_after=read_command(command_after or logs[-1], given=command_after),
         bake=read_optional(bake, str),
         contexts={"": context} if context else {},
     )
@@ -155,6 +161,28 @@ def parse_command(text: str) -> tuple[str, ...]:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UnreadableInputError('A command line must be a JSON list of words, like ["docker", "build", "."].')
     return tuple(words)
+
+
+def read_command(name: str | None, *, given: str | None) -> tuple[str, ...] | None:
+    """Read a command line: as a JSON list of words, or from a build record (also the one that stands for a log).
+
+    None where a log tells no command line, and where a record holds several builds that were called differently.
+    """
+    if name is None or (given is None and name == "-"):
+        return None
+    with inputs.open_file(name) as file:
+        try:
+            content = file.read(_HEAD_BYTES)
+            is_record = buildkit_record.FORMAT.claims(content)
+            if given is None and not is_record:
+                return None
+            content += file.read(buildkit_record.SIZE_CAP + 1)
+        except OSError as error:
+            raise UnreadableInputError(f"Cannot read {name}: {inputs.reason(error)}.") from error
+    if is_record or content.lstrip().startswith(b"{"):
+        commands = {command_of(attributes) for attributes in buildkit_record.read_attributes(content)}
+        return commands.pop() if len(commands) == 1 else None
+    return parse_command(content.decode(errors="replace"))
 
 
 def pair_builds(after: Sequence[Build], before: Sequence[Build]) -> list[tuple[Build, Build | None]]:

@@ -382,3 +382,113 @@ def test_no_cache_on_the_command_line_is_certain() -> None:
     one = build(*chain("RUN make"))
     assert explain(one, one, command_after=("build", "--no-cache", ".")).cause == "no_cache_requested"
     assert explain(one, one, command_after=("build", ".")).possible.count("no_cache_requested") == 0
+
+
+# -- vertex digests, runners, triggers, arguments in FROM --------------------------------------------------------------
+
+
+def test_equal_vertex_digests_rule_out_edits_and_arguments() -> None:
+    run = "[2/3] RUN make"
+    known = {"digest": "sha256:" + "7" * 64}
+    before, after = build(FROM, step(run, cached=True, **known)), build(FROM, step(run, **known))
+    assert explain(after, before).possible == ("cache_lost", "no_cache_requested")
+    plain = explain(build(FROM, step(run)), build(FROM, step(run, cached=True)))
+    assert {"build_arg_changed", "instruction_changed"} < set(plain.possible)
+
+
+def test_another_runner_lacks_the_cache_when_nothing_else_is_open() -> None:
+    before = build(FROM, step("[2/3] COPY a a", cached=True), context_bytes=2)
+    after = build(FROM, step("[2/3] COPY a a"), context_bytes=900)
+    known = {
+        **dockerfiles("FROM x\nCOPY a a\n"),
+        "changed_files": (),
+        "dockerignore_after": "",
+        "command_before": ("build", "."),
+        "command_after": ("build", "."),
+    }
+    other = explain(after, before, runner_before="one", runner_after="two", **known)
+    assert (other.cause, other.confidence) == ("cache_lost", "likely")
+    assert "ran on two" in other.evidence[0]
+    # On the same builder more context means that files changed.
+    assert explain(after, before, runner_before="one", runner_after="one", **known).cause == "files_changed"
+    blind = {**known, "command_after": None, "command_before": None}
+    assert explain(after, before, runner_before="one", runner_after="two", **blind).cause == "unknown"
+
+
+def test_a_trigger_of_the_base_reads_files_as_its_instruction_does() -> None:
+    text = "[2/3] ONBUILD COPY trees.txt /x/"
+    found = explain(
+        build(FROM, step(text, cacheable=True)),
+        build(FROM, step(text, cached=True, cacheable=True)),
+        changed_files=(ChangedFile("trees.txt"),),
+        dockerignore_after="",
+    )
+    assert (found.cause, found.files) == ("files_changed", ("trees.txt",))
+
+
+def test_a_stage_that_an_argument_picks_was_not_built_before() -> None:
+    text = "ARG V=a\nFROM x AS s-a\nRUN a\nFROM x AS s-b\nRUN b\nFROM s-${V} AS last\nRUN c\n"
+    before = build(step("[s-a 1/2] FROM x"), step("[s-a 2/2] RUN a"), step("[last 1/1] RUN c"))
+    after = build(step("[s-b 1/2] FROM x"), step("[s-b 2/2] RUN b"), step("[last 1/1] RUN c"))
+    found = explain(after, before, **dockerfiles(text))
+    assert (found.cause, found.confidence) == ("build_arg_changed", "likely")
+    assert [after.steps[p].text for p in found.cascade] == ["RUN c"]
+    commands = {"command_before": ("build", "."), "command_after": ("build", "--build-arg", "V=b", ".")}
+    assert explain(after, before, **dockerfiles(text), **commands).confidence == "certain"
+
+
+def test_a_line_that_was_not_built_before_has_no_cause_where_no_argument_picks_stages() -> None:
+    text = "FROM x AS a\nRUN a\nFROM x AS b\nRUN b\n"
+    found = explain(build(step("[b 2/2] RUN b")), build(step("[a 2/2] RUN a")), **dockerfiles(text))
+    assert found.cause == "unknown"
+
+
+def test_an_env_that_takes_an_argument_tells_its_value() -> None:
+    text = "FROM x\nARG LOAD\nENV MAX=$LOAD\nRUN echo $MAX\n"
+    found = explain(
+        build(FROM, step("[2/2] RUN echo 2")), build(FROM, step("[2/2] RUN echo 1", cached=True)), **dockerfiles(text)
+    )
+    assert (found.cause, found.confidence) == ("build_arg_changed", "certain")
+    assert "LOAD" in found.evidence[0]
+
+
+@pytest.mark.parametrize(
+    ("context", "path", "files"),
+    [
+        ("floors", "floors/hall.txt", ("hall.txt",)),
+        ("floors", "hall.txt", ("hall.txt",)),
+        (".", "floors/hall.txt", ("floors/hall.txt",)),
+        ("https://example.org/x.git", "hall.txt", ("hall.txt",)),
+    ],
+)
+def test_the_command_says_where_the_context_begins(context: str, path: str, files: tuple[str, ...]) -> None:
+    found = explain(
+        build(FROM, step("[2/2] COPY . .")),
+        build(FROM, step("[2/2] COPY . .", cached=True)),
+        changed_files=(ChangedFile(path),),
+        dockerignore_after="",
+        command_after=("docker", "build", context),
+    )
+    assert found.files == files
+
+
+def test_a_file_behind_a_link_may_be_what_the_commit_changed() -> None:
+    before = build(FROM, step("[2/2] COPY signs/current /", cached=True), context_bytes=100)
+    after = build(FROM, step("[2/2] COPY signs/current /"), context_bytes=500)
+    text = dockerfiles("FROM x\nCOPY signs/current /\n")
+    changed = (ChangedFile("signs/open.txt"),)
+    found = explain(after, before, changed_files=changed, dockerignore_after="", **text)
+    assert (found.cause, found.expected, found.files) == ("files_changed", True, ())
+    for files, ignore in (((ChangedFile("Dockerfile"),), ""), (changed, "signs/open.txt"), ((), "")):
+        other = explain(after, before, changed_files=files, dockerignore_after=ignore, **text)
+        assert other.expected is False
+
+
+def test_what_another_target_takes_from_cache_was_asked_to_run() -> None:
+    run = "[s 2/2] RUN make"
+    before = build(
+        step("[s 1/2] FROM x", target="a"), step(run, cached=True, target="a"), step(run, cached=True, target="b")
+    )
+    after = build(step("[s 1/2] FROM x", target="a"), step(run, cached=True, target="a"), step(run, target="a"))
+    found = explain(after, before, command_after=("buildx", "bake", "--set", "b.no-cache=true"), bake='target "b" {}')
+    assert (found.cause, found.confidence) == ("no_cache_requested", "certain")

@@ -1,9 +1,17 @@
 """Command lines and bake files: what a build was asked to do with its cache."""
 
+import json
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachescope.invocation import BakeTarget, read_bake_file, read_invocation
+from cachescope.errors import TooLargeError, UnreadableInputError
+from cachescope.formats import buildkit_record
+from cachescope.invocation import BakeTarget, command_of, read_bake_file, read_invocation
+
+RECORDS = Path(__file__).parent / "commands"
 
 
 def test_a_docker_build_is_read() -> None:
@@ -149,3 +157,45 @@ def test_any_words_are_a_command(words: list[str]) -> None:
     found = read_invocation(words)
     found.asks_for_no_cache("a", "b")
     found.arguments_of("c")
+
+
+def commands(content: bytes) -> set[tuple[str, ...]]:
+    """The command lines that a record tells."""
+    return {command_of(attributes) for attributes in buildkit_record.read_attributes(content)}
+
+
+@pytest.mark.parametrize("name", ["record.dockerbuild", "metadata.json", "provenance.json"])
+def test_a_build_record_tells_how_the_build_was_called(name: str) -> None:
+    (words,) = commands((RECORDS / name).read_bytes())
+    found = read_invocation(words)
+    assert found.arguments == {"REVISION": "zzz1"}
+    assert found.no_cache_stages == {"nothing"}
+    assert not found.no_cache
+
+
+def test_a_statement_of_the_newer_provenance_is_read_too() -> None:
+    request = {"args": {"build-arg:A": "1", "target": "app", "no-cache": "", "other": 5}}
+    predicate = {"buildDefinition": {"externalParameters": {"request": request}}}
+    statement = {"predicateType": "https://slsa.dev/provenance/v1", "predicate": predicate}
+    assert commands(json.dumps(statement).encode()) == {
+        ("build", "--build-arg", "A=1", "--no-cache", "--target", "app"),
+    }
+
+
+def test_a_provenance_without_arguments_says_nothing_unless_it_is_complete() -> None:
+    predicate = {"invocation": {"parameters": {"args": {"target": "app"}}}}
+    assert commands(json.dumps(predicate).encode()) == set()
+    predicate["metadata"] = {"completeness": {"parameters": True}}
+    assert commands(json.dumps(predicate).encode()) == {("build", "--target", "app")}
+
+
+def test_cache_imports_of_a_record_are_options() -> None:
+    listed = json.dumps([{"Type": "registry", "Attrs": {"ref": "r.example.org/a"}}, 7])
+    assert command_of({"cache-imports": listed}) == ("build", "--cache-from", "type=registry,ref=r.example.org/a")
+    assert command_of({"cache-imports": "{"}) == ("build",)
+
+
+def test_what_is_no_record_is_refused_in_a_sentence() -> None:
+    for content, error in ((b"[]", UnreadableInputError), (b" " * (24 * 1024**2 + 1), TooLargeError)):
+        with pytest.raises(error):
+            buildkit_record.read_attributes(content)

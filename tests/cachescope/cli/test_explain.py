@@ -190,3 +190,22 @@ def test_the_figures_of_several_builds_are_put_together(cachescope, tmp_path) ->
     assert two["misses"] == 2 * one["misses"]
     assert two["seconds_lost"] == pytest.approx(2 * one["seconds_lost"])
     assert b"Build 2 of 2" in cachescope("explain", twice["before"], twice["after"]).stdout
+
+
+def test_a_command_may_be_a_build_record(cachescope) -> None:
+    case = PAIRS / "build_arg_changed" / "lantern_arg_unused"
+    record = PAIRS.parent / "commands" / "record.dockerbuild"
+    logs = (case / "before.log", case / "after.log")
+    dockerfiles = [f"--dockerfile-{side}={case / f'Dockerfile.{side}'}" for side in ("before", "after")]
+    (found,) = explain(cachescope, *logs, *dockerfiles)["breaks"]
+    assert found["cause"] == "unknown"
+    commands = [f"--command-{side}={record}" for side in ("before", "after")]
+    (found,) = explain(cachescope, *logs, *dockerfiles, *commands)["breaks"]
+    assert "build_arg_changed" not in (found["cause"], *found["possible"])
+
+
+def test_records_in_place_of_logs_tell_their_commands(cachescope) -> None:
+    record = PAIRS.parent / "commands" / "record.dockerbuild"
+    found = explain(cachescope, record, record)
+    assert found["breaks"]
+    assert not any("build_arg_changed" in (b["cause"], *b["possible"]) for b in found["breaks"])
