@@ -14,7 +14,7 @@ from dashboards.context import FormDep, Page, PageDep
 from dashboards.pages.alert import MESSAGE_STATES
 from dashboards.rendering import query
 from service.actions import channels, incidents
-from service.actions.channels import Preview, RuleForm
+from service.actions.channels import RuleForm
 from service.dependencies import TeamDep
 from store.models import AlertRule, Team
 from store.queries import repositories
@@ -201,7 +201,7 @@ def _show(
     )
 
 
-def _title(page: Page, message: Preview) -> str:
+def _title(page: Page, message: Any) -> str:
     words = incidents.in_words(page.session, message.incident)
     return words.headline if message.kind == "opened" else words.title
 

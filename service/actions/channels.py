@@ -18,8 +18,7 @@ from store.models.incidents import DIGESTS
 from store.queries import channels, incidents, messages, repositories
 from store.queries.deliveries import make_id
 from workers import telling
-from workers.routing import PREVIEW_DAYS, preview
-from workers.routing import Preview as Preview
+from workers.routing import PREVIEW_DAYS, Preview, preview
 
 MOST_CHANNELS = 50
 MOST_RULES = 200

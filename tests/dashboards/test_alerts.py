@@ -14,7 +14,7 @@ from store.models import AlertRule, Channel, Incident, IncidentEvent, Message, T
 from store.queries import messages
 from tests.dashboards.conftest import Site, add_reader
 from tests.factories import make_repository
-from tests.workers.test_detecting import good, play, story, take
+from tests.workers.test_detecting import play, story, take
 
 Fill = Callable[[Callable[[Session, Team], object]], None]
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -238,4 +238,3 @@ def test_the_same_is_there_as_json(site: Site, broken: int) -> None:
     shown = site.client.get(f"/api/v1/incidents/{broken}").json()
     assert [event["action"] for event in shown["events"]] == ["opened"]
     assert shown["victims"][0] == {"text": "RUN npm ci", "seconds": 60.0}
-    assert good()
