@@ -14,13 +14,16 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from cachescope.model import Outcome, StepStatus
+from cachescope.recommendations.base import Recommendation
 from service.auth.passwords import hash_password
 from service.auth.sessions import SESSION_COOKIE
-from store.models import Team
+from store.models import Image, StoredRecommendation, Team
+from store.queries.recommendations import Proposal, save_proposals
 from tests import servers
 from tests.dashboards.conftest import COOKIE, Site, add_reader
 from tests.dashboards.test_pages import COLD, WARM, noon, save_history, save_log
 from tests.factories import make_build, make_repository, make_step, save_build
+from tests.histories import save_history as save_real_history
 
 pytestmark = pytest.mark.browser
 Fill = Callable[[Callable[..., object]], None]
@@ -245,6 +248,99 @@ def test_a_page_that_waits_turns_into_the_build(site: Site, fill: Fill, open_tab
     content = b"#1 [internal] load\n#1 DONE 0.0s\n\n#2 [1/1] RUN make\n#2 DONE 1.5s\n"
     fill(lambda session, team: save_log(session, team, content))
     tab.page.wait_for_url("**/builds/1")
+    tab.check()
+
+
+def test_a_cell_of_the_heatmap_leads_to_its_build(site: Site, fill: Fill, open_tab: Callable[..., Tab]) -> None:
+    fill(save_history)
+    tab = open_tab()
+    tab.open("/teams/acme/repositories/1")
+    plot = tab.page.locator("#heatmap")
+    plot.scroll_into_view_if_needed()
+    place = tab.page.evaluate(
+        """() => { const plot = document.getElementById("heatmap"), box = plot.getBoundingClientRect();
+        const {xaxis, yaxis} = plot._fullLayout;
+        return [box.x + xaxis._offset + xaxis.c2p(2), box.y + yaxis._offset + yaxis.c2p(1)]; }"""
+    )
+    tab.page.mouse.move(*place)
+    tab.page.wait_for_selector("#heatmap .hoverlayer .hovertext")
+    assert "npm ci" in (tab.page.locator("#heatmap .hoverlayer").text_content() or "")
+    tab.page.mouse.click(*place)
+    tab.page.wait_for_url("**/builds/3")
+    tab.check()
+
+
+EXPLAINED = (
+    "/builds/9",
+    "/builds/9/compare/1",
+    "/builds/9/steps/7",
+    "/teams/acme/recommendations",
+    "/teams/acme/repositories/1/recommendations",
+)
+
+
+def save_explained(session: Any, team: Team) -> None:
+    """Nine real builds with their Dockerfile, and what to change in it: open, dismissed and applied."""
+    save_real_history(session, make_repository(session, "acme/api", team), last=noon())
+    found = Recommendation(
+        title="Copy requirements.txt before the pip install of a service whose name is as long as names get",
+        why="`COPY . .` in line 3 changes with every file.",
+        evidence=("`RUN pip install` ran again in 8 of 8 builds.",),
+        patch="--- a/Dockerfile\n+++ b/Dockerfile\n@@ -1,2 +1,2 @@\n FROM a\n-COPY . .\n+COPY " + "src/ " * 60 + "\n",
+        order_safe=True,
+        saving_seconds_per_build=60.0,
+        interval=(30.0, 90.0),
+    )
+    proposals = [
+        Proposal(name=name, recommendation=found)
+        for name in ("copy_before_install", "ignored_files", "missing_cache_mount")
+    ]
+    image = session.get_one(Image, 1)
+    save_proposals(session, image, proposals, now=noon(), builds=9, builds_per_week=7.0)
+    dismissed, applied = (session.get_one(StoredRecommendation, number) for number in (2, 3))
+    dismissed.state, applied.state, applied.applied_build_id = "dismissed", "applied", 4
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_that_explain_fit_and_are_accessible(
+    site: Site, fill: Fill, open_tab: Callable[..., Tab], axe: str, theme: str
+) -> None:
+    fill(save_explained)
+    tab = open_tab(theme=theme)
+    for path in EXPLAINED:
+        for width in (390, 768, 1280, 1600):
+            tab.page.set_viewport_size({"width": width, "height": 900})
+            tab.open(path)
+            for details in tab.page.locator("main details").all():
+                details.evaluate("(element) => { element.open = true }")
+            tab.check()
+            if width in {390, 1280}:
+                tab.page.evaluate(axe)
+                checked = tab.page.evaluate("() => axe.run({resultTypes: ['violations']})")
+                assert [
+                    f"{path} at {width}: {rule['id']} {rule['nodes'][0]['html'][:120]}"
+                    for rule in checked["violations"]
+                    if rule["impact"] in {"serious", "critical"}
+                ] == []
+
+
+def test_from_a_break_to_the_patch_by_keys(site: Site, fill: Fill, open_tab: Callable[..., Tab]) -> None:
+    fill(save_explained)
+    tab = open_tab()
+    tab.open("/builds/9")
+    page = tab.page
+    page.get_by_role("link", name="How to fix").press("Enter")
+    page.wait_for_url("**/repositories/1/recommendations")
+    copy = page.get_by_role("button", name="Copy the patch")
+    copy.press("Enter")
+    page.get_by_role("button", name="Copied").wait_for()
+    page.get_by_role("button", name="Dismiss:").press("Enter")
+    page.wait_for_url("**#dismissed-1")
+    page.get_by_role("button", name="Undo").first.press("Enter")
+    page.wait_for_url("**#recommendation-**")
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    page.wait_for_url("**/teams/acme/recommendations")
     tab.check()
 
 
