@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import multiprocessing
 import random
+import re
 import statistics
 import sys
 import time
@@ -32,6 +33,7 @@ from cachescope.reading import LogReader, read_builds
 FIXTURES = Path(__file__).parent.parent / "tests" / "cachescope"
 ENDINGS = (".log", ".jsonl", ".dockerbuild", ".log.gz", ".history-inspect.json", ".metadata.json")
 PARSERS = sorted(name for name, log_format in FORMATS.items() if not isinstance(log_format, DocumentFormat))
+DIGEST = re.compile(r"@s?h?a?2?5?6?:?[0-9a-f]{0,64}$")
 SMALL = 4096
 SLOW_FACTOR = 50
 SLOW_SECONDS = 0.25
@@ -77,9 +79,16 @@ class Tally:
 
 
 def steps_of(reading: LogReading) -> Counter[Step]:
-    """Return how often each step is told; a bake step without its target: the target printed last is the one."""
+    """Return how often each step is told; a bake step without its target: the target printed last is the one.
+
+    A digest does not count: a terminal cuts it where its rows end, and a later frame may show more of it.
+    """
     return Counter(
-        (step.text.replace(f"[{step.target}", "[", 1) if step.target else step.text, step.stage, step.platform)
+        (
+            DIGEST.sub("", step.text.replace(f"[{step.target}", "[", 1) if step.target else step.text),
+            step.stage,
+            step.platform,
+        )
         for build in reading.builds
         for step in build.steps
     )
