@@ -15,7 +15,11 @@ from cachescope.prefixes.base import Line
 
 _LINE = re.compile(STAMP + rb" ?")
 _SEVEN_DECIMALS = re.compile(rb"(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z(?: |\r?$)")
-_MARKS = re.compile(rb"Z (?:##\[section\]|##vso\[|##\[command\]|Task {9}: |Author {7}: |Agent (?:name|version): )")
+_MARKS = re.compile(
+    rb"Z (?:##\[section\]|##vso\[|##\[command\]|Task {9}: |Author {7}: |Agent (?:name|version): )|/home/vsts/"
+)
+# Both runners print `##[command]`, `##[debug]` and more; these are GitHub's alone.
+_GITHUB = re.compile(rb"Z (?:##\[group\]Run |Download action repository )|/home/runner/work/")
 
 
 class _Azure:
@@ -24,7 +28,9 @@ class _Azure:
     def sniff(self, head: bytes) -> float:
         """Return a high score for stamped lines with the agent's own marks."""
         share = share_of(_SEVEN_DECIMALS, head)
-        return 0.1 + 0.88 * share if share > 0.3 and _MARKS.search(head) else 0.0
+        if share <= 0.3 or not _MARKS.search(head) or _GITHUB.search(head):
+            return 0.0
+        return 0.1 + 0.88 * share
 
     def strip(self, line: bytes) -> Line:
         """Take the stamp off."""
