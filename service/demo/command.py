@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -12,20 +12,21 @@ from sqlalchemy import make_url, select
 from sqlalchemy.orm import Session
 
 from cachescope.errors import SettingsError
-from cachescope.evidence import ChangedFile, Evidence
+from cachescope.surroundings import FileMark, Surroundings
 from service.demo.archive import FIRST_DAY, DemoBuild, read_archive
 from service.local import adopt_local_settings
 from store import migrations
 from store.database import get_engine, transaction
 from store.logs import open_logs
-from store.models import Build, Delivery, Team, User
-from store.queries import deliveries, logs, readings, repositories, teams
+from store.models import Team, User
+from store.queries import deliveries, evidence, logs, repositories, teams
 from store.settings import get_settings
 from workers import pipeline
 from workers.logs import configure_logging
 from workers.parameters import read_parameters
 from workers.receiving import receive_log
 from workers.schedule import roll_up_dirty_days
+from workers.tasks.advising import advise_due
 
 SLUG, NAME = "demo", "Demo"
 CAP_BYTES = 64 * 1024 * 1024
@@ -73,13 +74,13 @@ def fill_demo(now: datetime, archive: Sequence[DemoBuild] | None = None) -> int:
         for user_id in session.scalars(select(User.id)):
             teams.add_member(session, team.id, user_id, "viewer")
         team_id = team.id
-    known = {f"demo-{number:04}": build for number, build in enumerate(archive, 1)}
-    count = sum(read_one(team_id, key, build, first_day, known) for key, build in known.items())
+    count = sum(read_one(team_id, f"demo-{number:04}", build, first_day) for number, build in enumerate(archive, 1))
     roll_up_dirty_days()
+    advise_due()
     return count
 
 
-def read_one(team_id: int, key: str, build: DemoBuild, first_day: datetime, known: Mapping[str, DemoBuild]) -> bool:
+def read_one(team_id: int, key: str, build: DemoBuild, first_day: datetime) -> bool:
     """Accept one log and read it at once; tells whether it was new."""
     moment = first_day + build.offset
     received = receive_log(open_logs(), b"".join(moved(build.log.encode(), first_day)), cap_bytes=CAP_BYTES)
@@ -117,43 +118,23 @@ def read_one(team_id: int, key: str, build: DemoBuild, first_day: datetime, know
             },
         )
         delivery = deliveries.find_by_key(session, team_id, "demo", key)
+        if delivery is not None and delivery.id == delivery_id:
+            evidence.save_evidence(session, delivery_id, repository.id, surroundings(build))
         held = deliveries.claim(session, delivery.id, datetime.now(UTC), _LEASE) if delivery else None
     if held is None:
         return False
     pipeline.work_off(held)
-    with transaction() as session:
-        for stored in session.scalars(select(Build).where(Build.delivery_id == held.delivery_id)):
-            if before := baseline_of(session, stored, known):
-                readings.compare_again(session, stored, evidence(before, build))
     return True
 
 
-def baseline_of(session: Session, build: Build, known: Mapping[str, DemoBuild]) -> DemoBuild | None:
-    """Return what CI knew about the build that another one was compared with."""
-    key = session.scalar(
-        select(Delivery.idempotency_key)
-        .join(Build, Build.delivery_id == Delivery.id)
-        .where(Build.id == build.baseline_build_id)
-    )
-    return known.get(key or "")
-
-
-def evidence(before: DemoBuild, after: DemoBuild) -> Evidence:
-    """Return what a CI provider would tell about two commits and how they were built."""
-    changed = [
-        ChangedFile(path, "A" if path not in before.files else "D" if path not in after.files else "M")
-        for path in sorted({*before.files, *after.files})
-        if before.files.get(path) != after.files.get(path)
-    ]
-    return Evidence(
-        dockerfiles_before={"": before.dockerfile},
-        dockerfiles_after={"": after.dockerfile},
-        dockerignore_before=before.dockerignore,
-        dockerignore_after=after.dockerignore,
-        contexts={"": ""},
-        changed_files=tuple(changed),
-        command_before=before.command,
-        command_after=after.command,
+def surroundings(build: DemoBuild) -> Surroundings:
+    """Return what a CI provider would tell about a commit and how it was built."""
+    return Surroundings(
+        dockerfiles={"": build.dockerfile},
+        dockerfile_path="Dockerfile",
+        dockerignore=build.dockerignore,
+        command=build.command,
+        files={path: FileMark(digest, 0) for path, digest in build.files.items()},
     )
 
 
