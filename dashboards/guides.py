@@ -49,12 +49,12 @@ GUIDES: Final[dict[str, Guide]] = {
             A fine-grained personal access token (Settings, Developer settings) for these
             repositories with the repository permissions `Actions: Read-only`, `Contents: Read-only`
             and `Pull requests: Read-only`. Or a GitHub App: its id and private key; permissions
-            `Actions`, `Contents` and `Pull requests` read-only, `Checks` read and write; events
+            `Actions` and `Contents` read-only, `Checks` and `Pull requests` read and write; events
             Workflow job, Workflow run, Pull request; its webhook is the address above.
         """),
         write_help=_line("""
-            Another fine-grained token with `Pull requests: Read and write` and `Commit statuses:
-            Read and write`; or the same GitHub App, which posts check runs.
+            Another fine-grained token with `Pull requests: Read and write`, `Commit statuses: Read
+            and write` and `Contents: Read-only`; or the same GitHub App, which posts check runs.
         """),
         server="https://github.example.org for GitHub Enterprise Server; empty for github.com",
     ),
