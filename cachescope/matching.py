@@ -12,8 +12,12 @@ from difflib import SequenceMatcher
 
 from cachescope.model import Step, StepKind
 
-SIMILAR = 0.5
+SIMILAR = 0.55
 """The share of words that two wordings must have in common to be one instruction at the same place."""
+
+_WORDS_PER_EXCHANGE = 24
+"""So many words of two wordings allow one word to be exchanged for another, one in any case; words that only came or
+went are not counted. Lines of one kind have most words in common: what they are about is the rest."""
 
 SIMILAR_ELSEWHERE = 0.8
 """The same, for an instruction that is no longer between the same neighbours."""
@@ -22,6 +26,7 @@ _SAME_STAGE = 0.4
 """The share of instructions that two stages of different names must have in common to be one stage."""
 
 _WORDS = re.compile(r"[A-Za-z0-9_.-]+")
+_NUMBER = re.compile(r"\d+")
 _SPACES = re.compile(r"\s+")
 _UNNAMED = re.compile(r"stage-\d{1,4}")
 MAX_LINES = 1_000
@@ -63,12 +68,16 @@ class _Line:
         return self.text.split(" ", 1)[0]
 
     def similarity(self, other: "_Line") -> float:
-        """Return the share of words in common (Dice), 0 for different keywords."""
+        """Return the share of words in common (Dice); 0 for other keywords and where too many words were exchanged."""
         if self.keyword != other.keyword:
             return 0.0
         mine, theirs = self.counted(), other.counted()
         total = mine.total() + theirs.total()
-        return 2 * (mine & theirs).total() / total if total else 1.0
+        common = mine & theirs
+        share = 2 * common.total() / total if total else 1.0
+        if share >= SIMILAR and _exchanged(mine - common, theirs - common) > max(1, total // _WORDS_PER_EXCHANGE):
+            return 0.0
+        return share
 
     def counted(self) -> Counter[str]:
         """Count the words behind the keyword."""
@@ -76,6 +85,15 @@ class _Line:
             # The keyword is equal anyway and would make short texts look alike.
             self.words = Counter(_WORDS.findall(self.text.partition(" ")[2])[:_MAX_WORDS])
         return self.words
+
+
+def _exchanged(gone: Counter[str], new: Counter[str]) -> int:
+    """Count the words that gave way to others; numbers aside, for a version that moved on makes no other line."""
+    if not gone or not new:
+        return 0
+    before = {_NUMBER.sub("0", word) for word in gone}
+    after = {_NUMBER.sub("0", word) for word in new}
+    return min(len(before - after), len(after - before))
 
 
 _Stage = tuple[object, ...]

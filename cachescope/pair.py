@@ -663,6 +663,12 @@ class Pair:
         return frozenset(name for stage in stages for name in variables(stage.base))
 
     @cached_property
+    def is_new_stage(self) -> bool:
+        """Whether the baseline built nothing of its stage."""
+        place = (self.step.target, self.step.platform, self.step.stage)
+        return self.before is not None and self.counterpart is None and place not in self.before.totals
+
+    @cached_property
     def stage_is_longer(self) -> bool:
         """Whether its stage has more or fewer steps than the baseline's stage of that name."""
         if self.before is None:

@@ -54,7 +54,7 @@ def _is_in_force(pair: Pair, name: str) -> bool:
     instruction = pair.instruction
     if instruction is None:
         return False
-    if pair.counterpart is None and pair.dockerfile_is_same and name in pair.arguments_of_stages:
+    if pair.is_new_stage and pair.dockerfile_is_same and name in pair.arguments_of_stages:
         return True
     if name in pair.scope.declared | pair.scope.taken:
         old = pair.instruction_before or instruction
@@ -65,7 +65,7 @@ def _is_in_force(pair: Pair, name: str) -> bool:
 
 def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None:
     declared = (pair.scope.declared | pair.scope.taken) - PREDEFINED_ARGUMENTS - _AUTOMATIC
-    if pair.counterpart is None and pair.dockerfile_is_same:
+    if pair.is_new_stage and pair.dockerfile_is_same:
         return _choice_of_stage(pair)
     if pair.has_new_base_reference and pair.arguments_of_base and pair.dockerfile_is_same:
         return Verdict(weight=Weight.CERTAIN, evidence=("FROM names another image by an ARG.",), expected=False)

@@ -282,6 +282,30 @@ def test_another_instruction_at_the_same_place_is_another_one() -> None:
     assert match(["[2/2] RUN make all"], ["[2/2] COPY make all"]) == (None,)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        (
+            "RUN curl -fL https://x.org/a/b-1.gz | tar xz -C /opt",
+            "RUN curl -fL https://x.org/a/b-2.gz | tar xz -C /opt",
+            True,
+        ),
+        (
+            "RUN curl -fL https://x.org/a/b-1.gz | tar xz -C /opt",
+            "RUN curl -fL https://x.org/c/d-1.gz | tar xz -C /opt",
+            False,
+        ),
+        ("RUN apt-get install -y gcc git", "RUN apt-get install -y gcc git jq zstd", True),
+        ("RUN apt-get install -y gcc git", "RUN apt-get install -y jq zstd", False),
+        ("WORKDIR /srv/docs", "WORKDIR /srv/tools", False),
+    ],
+)
+def test_lines_of_one_kind_about_other_things_are_other_lines(old: str, new: str, is_same: bool) -> None:
+    before = (step("[2/4] RUN first"), step(f"[3/4] {old}"), step("[4/4] RUN last"))
+    after = (step("[2/4] RUN first"), step(f"[3/4] {new}"), step("[4/4] RUN last"))
+    assert match_steps(before, after)[1] == (1 if is_same else None)
+
+
 def test_a_moved_instruction_is_the_same() -> None:
     old = ["[2/4] COPY a a", "[3/4] COPY b b", "[4/4] RUN x"]
     assert match(old, ["[2/4] COPY b b", "[3/4] COPY a a", "[4/4] RUN x"]) == (1, 0, 2)
