@@ -18,7 +18,7 @@ from rich.table import Table
 from cachescope.cli.uploading import ATTEMPTS, MAX_ANSWER_BYTES, Server, explain, pause_seconds, problem_text
 from cachescope.cli.words import duration, printable, size
 from cachescope.errors import SettingsError, UploadError
-from cachescope.images.comparing import Change, LayerChange, PlatformDifference, compare_images
+from cachescope.images.comparing import Change, LayerChange, PlatformDifference, compare_images, short_text
 from cachescope.images.contents import Contents
 from cachescope.images.model import Layer, MeasuredImage, PlatformImage
 from integrations.http import read_networks
@@ -257,7 +257,7 @@ def _sizes(platform: PlatformImage) -> str:
 
 
 def _words(instruction: str | None, base: bool | None) -> str:
-    text = printable(" ".join((instruction or "").split())) or ("base image" if base else "unknown")
+    text = printable(short_text(instruction or "")) or ("base image" if base else "unknown")
     return text if len(text) <= 100 else f"{text[:60]} … {text[-37:]}"
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from cachescope.images.model import Layer, MeasuredImage, PlatformImage, total
 
 _HASHES = re.compile(r"\b(?:dir|file|multi|archive):[0-9a-f]{64}\b")
+_LONG_HASHES = re.compile(r"\b((?:dir|file|multi|archive):[0-9a-f]{8})[0-9a-f]{56}\b")
 _MOST_PAIRS = 40_000
 """Beyond this many, layers of two images are paired by their place alone."""
 _LONGEST_COMPARED = 2000
@@ -155,6 +156,11 @@ def compare_platforms(before: PlatformImage, after: PlatformImage) -> PlatformDi
     return PlatformDifference(platform=after.platform, before=before, after=after, layers=tuple(changes))
 
 
+def short_text(instruction: str) -> str:
+    """Return an instruction for people: hashes of what was copied are cut, white space is collapsed."""
+    return " ".join(_LONG_HASHES.sub(r"\1…", instruction).split())
+
+
 def identity(layer: Layer) -> str:
     """Return what an instruction is known by over versions: its text without the hashes of what it copied."""
     return _HASHES.sub("…", layer.instruction or "")
@@ -239,7 +245,8 @@ def _likeness(old: Layer, new: Layer) -> float:
     left, right = identity(old)[:_LONGEST_COMPARED], identity(new)[:_LONGEST_COMPARED]
     if left.partition(" ")[0] != right.partition(" ")[0]:
         return 0.0
-    left_words, right_words = left.split()[1:], right.split()[1:]
+    # What the classic builder writes of every COPY (`COPY … in /app`) makes none of them alike.
+    left_words, right_words = ([word for word in text.split()[1:] if word not in ("…", "in")] for text in (left, right))
     return SequenceMatcher(None, left_words, right_words, autojunk=False).ratio()
 
 
@@ -274,7 +281,7 @@ def attribute_growth(versions: Sequence[PlatformImage]) -> list[Growth]:
             name = names.get(id(old)) if old is not None else None
             if name is None:
                 base = "base" if change.is_base else "own"
-                name = f"{base} {identity(old or new or Layer())}" + ("" if old is not None else f" {step}.{place}")
+                name = f"{base} {identity(old or new or Layer())} {step}.{place}"
             if new is not None:
                 carried[id(new)] = name
                 texts[name] = new

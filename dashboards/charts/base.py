@@ -31,6 +31,8 @@ class Scope:
     """Both ends are part of it."""
     image_id: int | None = None
     branch_class: str = "default"
+    platform: str = ""
+    """Of a followed image; the usual one where none is named."""
 
     @property
     def days(self) -> int:

@@ -11,16 +11,17 @@ from fastapi.responses import HTMLResponse, Response
 from cachescope.errors import NotFoundError
 from dashboards import figures, sentences, theme
 from dashboards.charts.base import Scope
-from dashboards.context import PageDep
+from dashboards.context import Page, PageDep
 from dashboards.pages.build import efficiency_of
 from dashboards.periods import DEFAULT_DAYS, Period, branch_links, get_period, is_zone, range_links
 from dashboards.rendering import query
 from service.dependencies import RepositoryDep, TeamDep
-from store.models import Build
+from store.models import Build, Team
 from store.queries import breaks as break_rows
 from store.queries import builds as build_rows
+from store.queries import image_sizes as image_rows
+from store.queries import measurings, rollups
 from store.queries import repositories as repository_rows
-from store.queries import rollups
 
 router = APIRouter(prefix="/teams/{slug}/repositories", include_in_schema=False)
 
@@ -149,6 +150,8 @@ def repository(
             **_filled(days=period.days, branches=period.branches, image=image_id),
         },
         breaks=breaks,
+        sized_images=_sized(page, team, repository.id),
+        may_follow=page.viewer.may(team.id, "member"),
         filters=filters,
         clear_url=path + query(view) + "#builds",
         known_branches=build_rows.load_branches(page.session, repository.id, limit=40),
@@ -158,6 +161,23 @@ def repository(
         if len(builds) > PAGE
         else None,
     )
+
+
+def _sized(page: Page, team: Team, repository_id: int) -> list[dict[str, Any]]:
+    """The images whose size is followed, each with its newest versions."""
+    shown = []
+    for sized in image_rows.list_sized_images(page.session, repository_id):
+        series = image_rows.load_image_series(page.session, sized)
+        latest = measurings.list_measurings(page.session, sized.id, limit=1)
+        shown.append(
+            {
+                "name": sized.name,
+                "url": f"/teams/{team.slug}/repositories/{repository_id}/images/{sized.id}",
+                "series": series,
+                "error": latest[0].error if latest and latest[0].state != "done" else None,
+            }
+        )
+    return shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

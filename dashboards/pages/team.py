@@ -16,6 +16,7 @@ from dashboards.theme import plural
 from service.dependencies import TeamDep
 from store.models import Team
 from store.queries import breaks as break_rows
+from store.queries import image_sizes
 from store.queries.overview import RepositoryOverview, TeamOverview, load_overview
 
 router = APIRouter(prefix="/teams/{slug}", include_in_schema=False)
@@ -51,7 +52,8 @@ def team(page: PageDep, team: TeamDep, period: PeriodDep) -> Response:
         has_builds=bool(overview.period.builds),
         ranges=range_links(page.request, period, kept),
         branch_choices=branch_links(page.request, period, kept),
-        repositories=_rows(team, overview.repositories, period),
+        repositories=(shown := _rows(page, team, overview.repositories, period)),
+        with_sizes=any(row["size"] for row in shown),
         none_found="",
         breaks=breaks,
     )
@@ -77,7 +79,8 @@ def repositories(page: PageDep, team: TeamDep, period: PeriodDep, q: str = Query
         span=period,
         ranges=range_links(page.request, period, kept),
         branch_choices=branch_links(page.request, period, kept),
-        repositories=_rows(team, found, period),
+        repositories=(shown := _rows(page, team, found, period)),
+        with_sizes=any(row["size"] for row in shown),
         none_found=f"No repository of {team.name} has “{wanted}” in its name."
         if wanted
         else "No repository yet: the first log that names one makes it.",
@@ -93,7 +96,8 @@ def _kept(period: Period) -> dict[str, str]:
     return kept if period.branches == "default" else {**kept, "branches": period.branches}
 
 
-def _rows(team: Team, lines: Sequence[RepositoryOverview], period: Period) -> list[dict[str, Any]]:
+def _rows(page: Page, team: Team, lines: Sequence[RepositoryOverview], period: Period) -> list[dict[str, Any]]:
+    series = image_sizes.load_series(page.session, [line.repository.id for line in lines])
     return [
         {
             "url": f"/teams/{team.slug}/repositories/{line.repository.id}" + query(_kept(period)),
@@ -101,9 +105,23 @@ def _rows(team: Team, lines: Sequence[RepositoryOverview], period: Period) -> li
             "series": _series(dict(line.efficiency_by_day), period),
             "figures": line.period,
             "last": line.last_build,
+            "size": _size(team, series.get(line.repository.id)),
         }
         for line in lines
     ]
+
+
+def _size(team: Team, series: image_sizes.SizeSeries | None) -> dict[str, Any] | None:
+    if series is None or series.newest is None:
+        return None
+    sized = series.sized_image
+    return {
+        "url": f"/teams/{team.slug}/repositories/{sized.repository_id}/images/{sized.id}",
+        "name": sized.name,
+        "newest": series.newest,
+        "sizes": series.sizes,
+        "is_compressed": series.is_compressed,
+    }
 
 
 def _series(by_day: dict[date, float | None], period: Period) -> list[float | None]:

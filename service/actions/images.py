@@ -64,7 +64,7 @@ def follow_image(session: Session, viewer: Viewer, repository: Repository, form:
 
 
 def _is_whole(name: str, host: str, path: str) -> bool:
-    return name.startswith(f"{host}/") or (host == "registry-1.docker.io" and "/" in path)
+    return name.startswith(f"{host}/") or (host == "registry-1.docker.io" and "/" in name and "/" in path)
 
 
 def find_image(session: Session, repository: Repository, sized_image_id: int) -> SizedImage:

@@ -434,6 +434,28 @@ def load_series(session: Session, repository_ids: Sequence[int], *, versions: in
     return found
 
 
+def load_image_series(session: Session, sized: SizedImage, *, versions: int = 60) -> SizeSeries | None:
+    """The sizes of one followed image on its usual platform; None where nothing has been measured."""
+    platforms = list_platforms(session, sized.id)
+    if not platforms:
+        return None
+    rows = session.execute(
+        select(ImageSize.compressed_bytes, ImageSize.unpacked_bytes)
+        .where(
+            ImageSize.sized_image_id == sized.id,
+            ImageSize.platform == platforms[0],
+            ImageSize.branch_class == "default",
+        )
+        .order_by(ImageSize.released_at.desc(), ImageSize.id.desc())
+        .limit(versions)
+    ).all()
+    if not rows:
+        return None
+    is_compressed = rows[0][0] is not None
+    sizes = tuple(row[0] if is_compressed else row[1] for row in reversed(rows))
+    return SizeSeries(sized_image=sized, platform=platforms[0], sizes=sizes, is_compressed=is_compressed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedLayer:
     """A layer that several images of a team hold."""

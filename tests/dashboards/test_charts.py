@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
+from cachescope.images.model import Layer, MeasuredImage, PlatformImage
 from dashboards import frames
 from dashboards.charts import CHARTS
 from dashboards.charts.base import BRANCH_CLASSES, Scope
 from dashboards.theme import TOKENS
-from store.queries import rollups
+from store.queries import image_sizes, rollups
 from tests.factories import MORNING, make_build, make_repository, make_step, minutes, save_build
 
 FIXTURES = Path(__file__).parent / "charts"
@@ -96,6 +97,18 @@ def repository(session: Session) -> Any:
     for number, build in enumerate((cold, warm, cold, warm)):
         save_build(session, found, build, at=MORNING + minutes(number * 10))
     rollups.recompute_dirty_days(session)
+    platform = PlatformImage(
+        platform="linux/amd64",
+        compressed_bytes=10,
+        layers=(Layer(digest=f"sha256:{'1' * 64}", instruction="COPY . .", compressed_bytes=10),),
+    )
+    image_sizes.save_measured(
+        session,
+        image_sizes.get_or_create_sized_image(session, found, "ghcr.io/acme/api"),
+        MeasuredImage(reference="ghcr.io/acme/api:1", platforms=(platform,)),
+        way="registry",
+        release=image_sizes.Release(seen_at=MORNING, tag="1"),
+    )
     session.flush()
     return found
 
