@@ -33,9 +33,9 @@ def post(
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     method: str = "POST",
-    forgiven: frozenset[int] = frozenset(),
+    cap_bytes: int = _LARGEST_ANSWER,
 ) -> Answer:
-    """Send a request; raises RefusedError or PostponedError unless the answer says success or is forgiven."""
+    """Send a request; raises RefusedError or PostponedError unless the answer says success."""
     host = urlsplit(url).hostname or "the receiver"
     try:
         with HttpClient(context.reach) as client:
@@ -46,7 +46,7 @@ def post(
                 json=json,
                 content=content,
                 seconds=_SECONDS,
-                cap_bytes=_LARGEST_ANSWER,
+                cap_bytes=cap_bytes,
             )
     except ForbiddenAddressError as error:
         raise RefusedError(_without_address(error, url, host)) from None
@@ -54,7 +54,7 @@ def post(
         raise PostponedError(_without_address(error, url, host)) from None
     except CachescopeError as error:
         raise PostponedError(f"The answer of {host} cannot be read: {error}") from None
-    if answer.is_success or answer.status in forgiven:
+    if answer.is_success:
         return answer
     said = "".join(letter if letter.isprintable() else " " for letter in answer.content[:200].decode(errors="replace"))
     sentence = f"{host} answered {answer.status}" + (f": {said.strip()}" if said.strip() else "") + "."

@@ -26,6 +26,8 @@ from integrations.http import Reach
 
 FOLDER = Path(__file__).parent / "channels"
 NOTICES = [Notice.from_document(document) for document in json.loads((FOLDER / "notices.json").read_text())]
+SIMPLE = sorted({*CHANNELS} - {"apprise", "email", "github", "gitlab"})
+"""The kinds that send one request."""
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
 PATH = "/services/T000/B000/a-secret-in-the-path"
 HERE = Context(reach=Reach((ip_network("127.0.0.0/8"),)), timestamp=1_790_000_000.0)
@@ -35,6 +37,8 @@ def config_of(name: str, url: str = "https://hooks.example.org" + PATH) -> Any:
     given: dict[str, dict[str, str]] = {
         "apprise": {"url": "tgram://123456789:abcdefg_hijklmnop/12315544/"},
         "email": {"to": "builds@example.org, ada@example.org"},
+        "github": {"repository": "acme/api", "token": "ghp_x", "api": url},
+        "gitlab": {"project": "acme/api", "token": "glpat-x", "url": url},
         "pagerduty": {"routing_key": "a-key-of-an-integration", "url": url},
         "webhook": {"url": url, "secret": SECRET},
     }
@@ -45,8 +49,14 @@ class Receiver(BaseHTTPRequestHandler):
     """Answers as it is told and keeps what came."""
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.came.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.came.append(
+            (
+                f"{self.command} {self.path}" if self.command != "POST" else self.path,
+                {k.lower(): v for k, v in self.headers.items()},
+                body,
+            )
+        )
         status, headers, answer = self.server.answers.pop(0) if self.server.answers else (200, {}, b"ok")
         self.send_response(status)
         for name, value in headers.items():
@@ -54,6 +64,8 @@ class Receiver(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    do_GET = do_PATCH = do_PUT = do_POST  # noqa: N815 - the base class calls them so
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -79,7 +91,7 @@ def test_every_sample_renders_to_its_json(name: str, golden: Callable[[Path, Any
     golden(FOLDER / f"{name}.json", [CHANNELS[name].render(config, notice) for notice in NOTICES])
 
 
-@pytest.mark.parametrize("name", sorted({*CHANNELS} - {"email", "apprise"}))
+@pytest.mark.parametrize("name", SIMPLE)
 def test_a_channel_posts_what_it_renders(name: str) -> None:
     with receiving() as (url, came):
         CHANNELS[name].send(config_of(name, url + PATH), NOTICES[0], HERE)
@@ -90,7 +102,7 @@ def test_a_channel_posts_what_it_renders(name: str) -> None:
     assert {**json.loads(body), **rendered} == json.loads(body)
 
 
-@pytest.mark.parametrize("name", sorted({*CHANNELS} - {"email", "apprise"}))
+@pytest.mark.parametrize("name", SIMPLE)
 @pytest.mark.parametrize("status", [400, 401, 404, 410])
 def test_a_refusal_is_final_and_tells_no_secret(name: str, status: int) -> None:
     with receiving((status, {}, b"no such hook " + PATH.encode())) as (url, _), pytest.raises(RefusedError) as caught:
@@ -99,7 +111,7 @@ def test_a_refusal_is_final_and_tells_no_secret(name: str, status: int) -> None:
     assert "a-secret-in-the-path" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted({*CHANNELS} - {"email", "apprise"}))
+@pytest.mark.parametrize("name", SIMPLE)
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_failure_of_the_receiver_is_tried_again(name: str, status: int) -> None:
     answer = (status, {"Retry-After": "17"}, b"")
@@ -108,7 +120,7 @@ def test_a_failure_of_the_receiver_is_tried_again(name: str, status: int) -> Non
     assert caught.value.after_seconds == 17
 
 
-@pytest.mark.parametrize("name", sorted({*CHANNELS} - {"email", "apprise"}))
+@pytest.mark.parametrize("name", SIMPLE)
 def test_private_addresses_are_refused_unless_allowed(name: str) -> None:
     with receiving() as (url, came), pytest.raises(RefusedError) as caught:
         CHANNELS[name].send(config_of(name, url + PATH), NOTICES[0], Context(timestamp=1.0))
@@ -116,7 +128,7 @@ def test_private_addresses_are_refused_unless_allowed(name: str) -> None:
     assert "not on the public internet" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted({*CHANNELS} - {"email", "apprise"}))
+@pytest.mark.parametrize("name", SIMPLE)
 def test_a_receiver_that_is_away_is_tried_again_and_its_address_stays_secret(name: str) -> None:
     with receiving() as (url, _):
         pass
@@ -235,6 +247,35 @@ def test_slack_with_a_token_writes_over_its_first_message(monkeypatch: pytest.Mo
 
 
 def test_no_setting_shows_its_secret() -> None:
-    for name in sorted({*CHANNELS} - {"pagerduty"}):  # whose address is public
+    for name in sorted({*CHANNELS} - {"github", "gitlab", "pagerduty"}):  # whose address is public
         assert "a-secret-in-the-path" not in repr(config_of(name))
         assert "thirty-two" not in repr(config_of(name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "comments", "change"),
+    [
+        ("github", "number", "/repos/acme/api/issues/5/comments", "PATCH"),
+        ("gitlab", "iid", "/api/v4/projects/acme%2Fapi/issues/5/notes", "PUT"),
+    ],
+)
+def test_an_issue_is_opened_and_closed_with_a_comment(kind: str, number: str, comments: str, change: str) -> None:
+    made = json.dumps({number: 5}).encode()
+    with receiving((200, {}, b"[]"), (201, {}, made), (201, {}, b"{}"), (200, {}, b"{}")) as (url, came):
+        config = config_of(kind, url)
+        first = CHANNELS[kind].send(config, NOTICES[0], HERE)
+        CHANNELS[kind].send(config, NOTICES[1], Context(reach=HERE.reach, former=first.reference))
+    assert first.reference == {"number": 5}
+    assert came[2][0] == comments
+    assert came[3][0].startswith(f"{change} ")
+    assert "<script>" not in came[2][2].decode()
+    assert "@everyone" not in came[2][2].decode()
+
+
+@pytest.mark.parametrize(("kind", "number", "text"), [("github", "number", "body"), ("gitlab", "iid", "description")])
+def test_an_issue_that_an_earlier_try_opened_is_found(kind: str, number: str, text: str) -> None:
+    there = [{number: 9, text: f"… <!-- cachescope {NOTICES[0].id} -->"}]
+    with receiving((200, {}, json.dumps(there).encode())) as (url, came):
+        receipt = CHANNELS[kind].send(config_of(kind, url), NOTICES[0], HERE)
+    assert receipt.reference == {"number": 9}
+    assert len(came) == 1
