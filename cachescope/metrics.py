@@ -191,6 +191,65 @@ def net_saving(seconds_avoided: float, overhead_seconds: float) -> float:
     return seconds_avoided - overhead_seconds
 
 
+def cache_backend(ref: str | None) -> str:
+    """Name the kind of cache that an import or export speaks of: registry, gha, local, s3, azblob, inline or other."""
+    text = (ref or "").lower()
+    for backend, words in _BACKENDS.items():
+        if text == backend or text.startswith(words):
+            return backend
+    # An import from a registry prints nothing but its address.
+    return "registry" if "/" in text or text.startswith("registry") else "other"
+
+
+_BACKENDS = {
+    "gha": ("gha:", "github actions", "to github actions"),
+    "s3": ("s3:", "amazon s3", "to amazon s3"),
+    "azblob": ("azblob:", "azure blob", "to azure blob"),
+    "local": ("local:", "client directory"),
+    "inline": ("inline",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendFigures:
+    """What one kind of cache cost and saved over a set of builds."""
+
+    backend: str
+    builds: int
+    """Builds that imported from it or exported to it."""
+    overhead_seconds: float
+    seconds_avoided: float
+    """Time avoided in the builds that used this backend alone: of two nobody can tell which one served a hit."""
+    net_saving_seconds: float
+    """Time avoided − overhead over those builds; below zero where this cache costs more than it saves."""
+
+
+def summarize_backends(builds: Iterable[tuple[Build, float]]) -> tuple[BackendFigures, ...]:
+    """Add up overhead and saving per cache backend, over builds with the time that each avoided."""
+    sums: dict[str, list[float]] = {}
+    for build, avoided in builds:
+        seconds: dict[str, float] = {}
+        for transfer in (*build.cache_imports, *build.cache_exports):
+            backend = cache_backend(transfer.ref)
+            seconds[backend] = seconds.get(backend, 0.0) + (transfer.seconds or 0.0)
+        for backend, overhead in seconds.items():
+            entry = sums.setdefault(backend, [0, 0.0, 0.0, 0.0])
+            is_alone = len(seconds) == 1
+            added = (1, overhead, avoided if is_alone else 0.0, net_saving(avoided, overhead) if is_alone else 0.0)
+            sums[backend] = [a + b for a, b in zip(entry, added, strict=True)]
+    found = [
+        BackendFigures(
+            backend=backend,
+            builds=int(count),
+            overhead_seconds=overhead,
+            seconds_avoided=avoided,
+            net_saving_seconds=net,
+        )
+        for backend, (count, overhead, avoided, net) in sums.items()
+    ]
+    return tuple(sorted(found, key=lambda figures: (-figures.builds, figures.backend)))
+
+
 def miss_cost(steps: Sequence[Step], position: int, cascade: Iterable[int]) -> float | None:
     """Sum the seconds of a break and its cascade; None where none of them is timed."""
     return _sum_known(steps[p].duration_seconds for p in (position, *cascade))

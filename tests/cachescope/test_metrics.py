@@ -218,3 +218,50 @@ def test_a_quantile_from_bins_is_exact_to_half_a_bin() -> None:
 
 def test_pull_churn_is_what_the_previous_release_did_not_have() -> None:
     assert metrics.pull_churn([("a", 10), ("b", 5), ("b", 5)], {"a"}) == 5
+
+
+@pytest.mark.parametrize(
+    ("ref", "backend"),
+    [
+        ("127.0.0.1:5000/orders:buildcache", "registry"),
+        ("registry", "registry"),
+        ("gha:main", "gha"),
+        ("GitHub Actions Cache", "gha"),
+        ("local:9708778129417660031", "local"),
+        ("client directory", "local"),
+        ("s3:1234", "s3"),
+        ("inline", "inline"),
+        ("elsewhere", "other"),
+        (None, "other"),
+    ],
+)
+def test_a_transfer_tells_its_backend(ref: str | None, backend: str) -> None:
+    assert metrics.cache_backend(ref) == backend
+
+
+def test_net_saving_is_told_for_each_backend_that_stood_alone() -> None:
+    def build(imports: dict[str, float | None], exports: dict[str, float | None]) -> Build:
+        transfers = [
+            tuple(CacheTransfer(ref=ref, succeeded=True, seconds=seconds) for ref, seconds in side.items())
+            for side in (imports, exports)
+        ]
+        return Build(
+            builder="buildkit",
+            format="x",
+            outcome=Outcome.SUCCEEDED,
+            cache_imports=transfers[0],
+            cache_exports=transfers[1],
+        )
+
+    found = metrics.summarize_backends(
+        [
+            (build({"r.example.org/a:c": 1.0}, {"registry": 4.0}), 3.0),
+            (build({"r.example.org/a:c": None}, {}), 10.0),
+            (build({"gha:x": 2.0}, {"registry": 1.0}), 50.0),
+            (build({}, {}), 7.0),
+        ]
+    )
+    assert [(f.backend, f.builds, f.overhead_seconds, f.seconds_avoided, f.net_saving_seconds) for f in found] == [
+        ("registry", 3, 6.0, 13.0, 8.0),
+        ("gha", 1, 2.0, 0.0, 0.0),
+    ]
