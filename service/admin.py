@@ -1,6 +1,7 @@
 """`cachescope admin …`: what whoever runs the server does at its terminal, without signing in."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,9 @@ from service.actions.tokens import TokenForm, issue_token
 from service.local import adopt_local_settings
 from service.settings import get_settings
 from store import migrations
+from store.backup import restore_backup, write_backup
 from store.database import get_engine, reading, transaction
+from store.logs import open_logs
 from store.models.accounts import Team
 from store.models.repositories import Repository
 from store.queries import accounts, deliveries, heartbeats, repositories
@@ -95,6 +98,28 @@ def alive(kind: Annotated[str, typer.Argument(help="worker or scheduler.")]) -> 
         )
         raise typer.Exit(1)
     typer.echo(f"The {kind} lives.")
+
+
+@command.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="A file that does not exist yet, such as cachescope.tar.")],
+) -> None:
+    """Write the database and all raw logs into one file, while the service goes on working.
+
+    It goes into either database and any folder or bucket with `cachescope admin restore`. Stored secrets stay
+    encrypted: keep CACHESCOPE_SECRET_KEY with it.
+    """
+    written = write_backup(get_engine(), open_logs(), file)
+    typer.echo(f"{file} holds {written.rows} rows and {written.logs} logs, {file.stat().st_size / 1e6:.1f} MB.")
+    if written.missing_logs:
+        typer.echo(f"{len(written.missing_logs)} logs that the database names were not there any more.", err=True)
+
+
+@command.command()
+def restore(file: Annotated[Path, typer.Argument(help="What `cachescope admin backup` wrote.")]) -> None:
+    """Fill an empty database and its log store from a backup; stop the service before."""
+    found = restore_backup(get_engine(), open_logs(), file)
+    typer.echo(f"{found.rows} rows and {found.logs} logs are back.")
 
 
 def _requeue(team: str, repository: str, states: tuple[str, ...], *, not_read_with: str | None = None) -> int:

@@ -16,6 +16,7 @@ from store.database import get_engine, reading, transaction
 from store.logs import open_logs, write_log
 from store.models import Delivery
 from store.queries import deliveries, logs
+from tests import serving
 from tests.factories import make_delivery, make_repository, make_team
 from workers.tasks.ingest import ingest
 
@@ -102,3 +103,14 @@ def test_failed_deliveries_are_tried_again(read_logs: list[str]) -> None:
     assert run("retry").startswith("1 failed delivery waits")
     with reading() as session:
         assert deliveries.count_due(session, datetime.now(UTC), 10) == 1
+
+
+def test_a_backup_is_written_and_restored_into_an_empty_database(
+    read_logs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "1 logs" in run("backup", str(tmp_path / "all.tar"))
+    monkeypatch.setenv("CACHESCOPE_DATA", str(tmp_path / "new"))
+    monkeypatch.setenv("CACHESCOPE_DATABASE_URL", f"sqlite:///{tmp_path}/new/cachescope.db")
+    serving.forget_settings()
+    assert "1 logs are back." in run("restore", str(tmp_path / "all.tar"))
+    assert states(read_logs) == ["done", "done", "failed"]
