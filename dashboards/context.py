@@ -14,7 +14,7 @@ from service.auth.forms import FORM_FIELD, check_form, form_token
 from service.auth.permissions import Viewer
 from service.dependencies import SessionDep, ViewerDep
 from store.models import Repository, Team
-from store.queries import teams
+from store.queries import incidents, teams
 
 Crumbs = Sequence[tuple[str, str | None]]
 
@@ -39,6 +39,7 @@ class Page:
             teams=teams.list_teams(self.session, self.viewer.team_ids),
             viewer=self.viewer,
             zone=team.time_zone,
+            open_alerts=incidents.count_active(self.session, team.id),
             form_token=form_token(self.request),
             crumbs=[(team.name, f"/teams/{team.slug}"), *crumbs],
             **context,

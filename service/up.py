@@ -147,9 +147,12 @@ def children(listener: socket.socket, workers: int) -> list[Child]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "CACHESCOPE_WORKER_LOG_STYLE": os.environ.get("CACHESCOPE_WORKER_LOG_STYLE", "text"),
     }
+    # Messages lead to where the pages are.
+    address = os.environ.get("CACHESCOPE_WEB_PUBLIC_URL") or f"http://localhost:{listener.getsockname()[1]}"
+    telling = {**found, "CACHESCOPE_WEB_PUBLIC_URL": address}
     return [
-        Child("worker", [*celery, "worker", "--concurrency", str(workers), *quiet], found),
-        Child("scheduler", [python, "-m", "workers.schedule"], found),
+        Child("worker", [*celery, "worker", "--concurrency", str(workers), *quiet], telling),
+        Child("scheduler", [python, "-m", "workers.schedule"], telling),
         Child("web", [python, "-m", "uvicorn", "asgi:app", *uvicorn], found, pass_fds=(listener.fileno(),)),
     ]
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from cachescope import wording
 from cachescope.errors import ConflictError, InvalidValueError, NotFoundError
+from cachescope.watching import Watch
 from service.auth.permissions import Viewer
 from store.models import Incident, Repository, Team
 from store.models.incidents import ACTIVE_STATES, INCIDENT_STATES
@@ -124,6 +125,9 @@ def decide(session: Session, viewer: Viewer, incident_id: int, decision: Decisio
     """Do what somebody decided, to an incident and to those that it tells of; writes it into their history."""
     incident = find_incident(session, viewer, incident_id)
     viewer.require(incident.team_id, "member", "decide on alerts")
+    if incident.repository_id is not None:  # a build may be about to change it
+        _lock(session, incident.repository_id)
+        session.refresh(incident, ["state", "muted_until", "owner_id"])
     if decision.action not in ACTIONS:
         raise InvalidValueError("action", f'"{decision.action[:40]}" is no action. Known: {", ".join(ACTIONS)}.')
     if decision.action not in possible_actions(incident):
@@ -186,7 +190,7 @@ def _take_back(session: Session, incident: Incident, now: datetime) -> None:
     was_accepted = incident.state == "accepted"
     if incident.image_id is not None and incident.repository_id is not None:
         _lock(session, incident.repository_id)
-        watch = incidents.load_watch(session, incident.image_id)
+        watch = incidents.load_watch(session, incident.image_id) or Watch()
         is_pending = watch.take_back(incident.kind, incident.key)
         if not is_pending and was_accepted:
             watch.decide("refuse", incident.kind, incident.key, now.timestamp())
@@ -206,7 +210,7 @@ def _tell_detector(session: Session, incident: Incident, action: str, now: datet
     if incident.image_id is None or incident.repository_id is None:
         return  # a fleet's: its members are told
     _lock(session, incident.repository_id)
-    watch = incidents.load_watch(session, incident.image_id)
+    watch = incidents.load_watch(session, incident.image_id) or Watch()
     watch.decide(action, incident.kind, incident.key, now.timestamp())
     incidents.save_watch(session, incident.repository_id, incident.image_id, watch)
 

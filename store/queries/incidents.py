@@ -4,6 +4,7 @@ The detector's incidents are facts about builds; the rows here add what people d
 from states, not from events: whatever builds came late or twice, the rows end as the detector's incidents are.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,8 @@ SAME_WITHIN = timedelta(hours=2)
 """Builds that come late may move the moment at which an incident became sure by so much."""
 FLEET_WITHIN = timedelta(hours=2)
 FLEET_REPOSITORIES = 3
+logger = logging.getLogger(__name__)
+
 _STRUCTURAL = frozenset({"order", "base_tags"})
 _LARGEST_STATE = 64 * 1024 * 1024
 
@@ -35,12 +38,16 @@ class Change:
     """The state that people saw before."""
 
 
-def load_watch(session: Session, image_id: int) -> Watch:
-    """What the detector remembers of an image; a new memory where there is none."""
+def load_watch(session: Session, image_id: int) -> Watch | None:
+    """What the detector remembers of an image; None where it remembers nothing that this version can read."""
     state = session.get(DetectorState, image_id)
     if state is None:
-        return Watch()
-    return Watch.load(zstd.ZstdDecompressor().decompress(state.document, max_length=_LARGEST_STATE))
+        return None
+    try:
+        return Watch.load(zstd.ZstdDecompressor().decompress(state.document, max_length=_LARGEST_STATE))
+    except (zstd.ZstdError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        logger.warning("The memory of the detector of image %s cannot be read: it is made anew.", image_id)
+        return None
 
 
 def save_watch(session: Session, repository_id: int, image_id: int, watch: Watch) -> None:
@@ -59,6 +66,24 @@ def load_found(session: Session, image_id: int) -> Sequence[Incident]:
     return session.scalars(
         select(Incident).where(Incident.image_id == image_id).order_by(Incident.id.desc()).limit(200)
     ).all()
+
+
+def list_history(session: Session, image_id: int, before: Build, since: datetime, limit: int = 1000) -> Sequence[Build]:
+    """The latest builds of an image that started since a time and before another, oldest first."""
+    newest = session.scalars(
+        select(Build)
+        .join(BuildImage, BuildImage.build_id == Build.id)
+        .where(
+            BuildImage.image_id == image_id,
+            BuildImage.outcome == "succeeded",
+            BuildImage.started_at >= since,
+            BuildImage.started_at <= before.started_at,
+            Build.id != before.id,
+        )
+        .order_by(BuildImage.started_at.desc(), BuildImage.build_id.desc())
+        .limit(limit)
+    ).all()
+    return list(reversed(newest))
 
 
 def bring_in_line(session: Session, repository: Repository, image_id: int, watch: Watch, build: Build) -> list[Change]:

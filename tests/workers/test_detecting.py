@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cachescope.model import BaseImage, Outcome, Step
-from store.models import AlertRule, Build, Incident, IncidentEvent, Message, Repository
+from store.models import AlertRule, Build, DetectorState, Incident, IncidentEvent, Message, Repository
 from store.queries import channels, incidents
 from store.settings import get_settings as get_store_settings
 from tests.factories import make_build, make_repository, make_step, make_team, save_build
@@ -192,12 +192,27 @@ def test_replaying_thirty_days_gives_the_same_incidents(session: Session) -> Non
     assert all_of(first) == all_of(second)
 
 
+def test_a_memory_that_cannot_be_read_is_made_from_the_stored_builds(session: Session) -> None:
+    repository = make_repository(session)
+    builds = story()
+    play(session, repository, builds[:26])
+    before = active(session)
+    session.scalars(select(DetectorState)).one().document = b"of a version to come"
+    play(session, repository, builds[26:])
+    incident = session.scalars(select(Incident)).one()
+    assert len(before) == 1
+    assert incident.state == "resolved"
+    assert incident.fixed_by is not None
+    assert [event.action for event in incidents.list_events(session, incident.id)] == ["opened", "resolved"]
+
+
 def test_a_late_build_that_changes_the_story_withdraws_the_incident(session: Session) -> None:
     repository = make_repository(session)
     make_channel(session, repository.team_id)
     play(session, repository, story(fixed=False))
     incident = session.scalars(select(Incident)).one()
     watch = incidents.load_watch(session, incident.image_id or 0)
+    assert watch is not None
     # What the detector sees no longer: as if late builds had shown that all was well.
     watch.head.detector.series.incidents.clear()
     build = session.get_one(Build, incident.found_build_id)

@@ -4,7 +4,7 @@ Runs inside the transaction that saves the builds: a build is never stored witho
 that dies leaves neither. What is to be told becomes messages in that transaction too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from cachescope.expectations import ObservedBuild
 from cachescope.model import Build as ReadBuild
 from cachescope.observing import observe_build
+from cachescope.watching import Watch
 from store.database import reading, transaction
 from store.models import Build, Repository, Run
 from store.queries import builds, incidents
@@ -20,6 +21,8 @@ from store.queries.incidents import Change
 from workers import telling
 
 logger = structlog.get_logger(__name__)
+
+HISTORY = timedelta(days=30)
 
 
 def watch_builds(session: Session, repository: Repository, build_ids: Sequence[int]) -> None:
@@ -42,19 +45,29 @@ def watch_builds(session: Session, repository: Repository, build_ids: Sequence[i
 
 
 def _watch(session: Session, repository: Repository, build: Build) -> list[Change]:
+    changes: list[Change] = []
+    for image_id, observed in _observe_images(session, repository, build):
+        changes += _watch_image(session, repository, build, image_id, observed)
+    return changes
+
+
+def _observe_images(
+    session: Session, repository: Repository, build: Build, only: int | None = None
+) -> Iterator[tuple[int, ObservedBuild]]:
+    """Yield what the detector sees of each image of a build, or of one of them."""
     rows = builds.load_steps(session, build.id)
-    read = builds.read_build(build, rows)
     members: dict[int, list[int]] = {}
     for position, (step, _) in enumerate(rows):
-        if step.image_id is not None:
+        if step.image_id is not None and only in {None, step.image_id}:
             members.setdefault(step.image_id, []).append(position)
+    if not members:
+        return
+    read = builds.read_build(build, rows)
     run = session.get_one(Run, build.run_id)
-    changes: list[Change] = []
     for image_id, positions in sorted(members.items()):
         observed = _observe(repository, build, read, run, positions)
         if observed is not None:
-            changes += _watch_image(session, repository, build, image_id, observed)
-    return changes
+            yield image_id, observed
 
 
 def _observe(
@@ -77,11 +90,20 @@ def _observe(
 def _watch_image(
     session: Session, repository: Repository, build: Build, image_id: int, observed: ObservedBuild
 ) -> list[Change]:
-    watch = incidents.load_watch(session, image_id)
+    watch = incidents.load_watch(session, image_id) or replay(session, repository, image_id, build)
     if not watch.take(observed):
         return []
     incidents.save_watch(session, repository.id, image_id, watch)
     return incidents.bring_in_line(session, repository, image_id, watch, build)
+
+
+def replay(session: Session, repository: Repository, image_id: int, before: Build) -> Watch:
+    """Make the detector's memory of an image from its stored builds of the last 30 days: the same as they once made."""
+    watch = Watch()
+    for build in incidents.list_history(session, image_id, before, before.started_at - HISTORY):
+        for _, observed in _observe_images(session, repository, build, image_id):
+            watch.take(observed)
+    return watch
 
 
 def ended_at(build: Build) -> datetime:
