@@ -8,6 +8,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -86,8 +87,10 @@ class RawJson:
         self._ended.add(digest)
         if vertex.get("error"):
             yield f"#{number} ERROR: {vertex['error']}"
+        elif vertex.get("cached"):
+            yield f"#{number} CACHED"
         else:
-            yield f"#{number} {'CACHED' if vertex.get('cached') else 'DONE'}"
+            yield f"#{number} DONE{_took(vertex)}"
 
     def _log(self, log: dict[str, Any]) -> Iterator[str]:
         number = self._number(log.get("vertex"))
@@ -100,6 +103,15 @@ class RawJson:
 
 
 _EVENTS = {"vertexes", "statuses", "logs", "warnings"}
+
+
+def _took(vertex: dict[str, Any]) -> str:
+    """The seconds of a vertex as BuildKit prints them; nothing where its times cannot be read."""
+    try:
+        started, completed = (datetime.fromisoformat(str(vertex.get(name))) for name in ("started", "completed"))
+        return f" {(completed - started).total_seconds():.1f}s"
+    except (TypeError, ValueError):
+        return ""
 
 
 def _objects(document: dict[str, Any], name: str) -> list[dict[str, Any]]:

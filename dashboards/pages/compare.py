@@ -70,12 +70,14 @@ def compare(page: PageDep, build_id: int, other_id: int) -> Response:
         figures=[_figures(build) for build in (before, after)],
         turned_url=f"/builds/{before.id}/compare/{after.id}",
         last_good=build_rows.find_last_good(page.session, after),
-        others=[
-            other
-            for other in build_rows.load_builds(page.session, after.repository_id, limit=OFFERED)
-            if other.id != after.id
-        ],
+        others=_others(page, before, after),
     )
+
+
+def _others(page: Page, before: Build, after: Build) -> list[Build]:
+    """What else to compare with: the build of the left side, and the newest of the repository."""
+    newest = build_rows.load_builds(page.session, after.repository_id, limit=OFFERED)
+    return [before, *(build for build in newest if build.id not in {before.id, after.id})]
 
 
 def _line_up(page: Page, before: Build, after: Build) -> list[Group]:

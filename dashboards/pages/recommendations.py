@@ -35,6 +35,13 @@ def of_repository(page: PageDep, team: TeamDep, repository: RepositoryDep) -> Re
     return _show(page, team, repository)
 
 
+@router.get("/recommendations/{recommendation_id}")
+def one(page: PageDep, recommendation_id: int) -> Response:
+    """Lead to a recommendation: the address that the API gives."""
+    row = actions.find(page.session, page.viewer, recommendation_id)
+    return _back(page, row, "dismissed" if row.state == "dismissed" else "recommendation")
+
+
 @router.post("/recommendations/{recommendation_id}/dismiss")
 def dismiss(form: FormDep, page: PageDep, recommendation_id: int) -> Response:
     """Put a recommendation aside."""
@@ -71,6 +78,9 @@ def _show(page: Page, team: Team, repository: Repository | None) -> Response:
         team,
         crumbs=[*crumbs, ("Recommendations", None)],
         section="recommendations",
+        json_url=f"/api/v1/repositories/{repository.id}/recommendations"
+        if repository is not None
+        else f"/api/v1/teams/{team.slug}/recommendations",
         repository=repository,
         sentence=_sentence(repository.name if repository is not None else team.name, by_state["open"]),
         open=by_state["open"],

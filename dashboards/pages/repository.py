@@ -21,6 +21,7 @@ from store.queries import breaks as break_rows
 from store.queries import builds as build_rows
 from store.queries import image_sizes as image_rows
 from store.queries import measurings, rollups
+from store.queries import recommendations as recommendation_rows
 from store.queries import repositories as repository_rows
 
 router = APIRouter(prefix="/teams/{slug}/repositories", include_in_schema=False)
@@ -145,6 +146,8 @@ def repository(
         images=images,
         scope=scope,
         kept=everything,
+        open_recommendations=recommendation_rows.count_open(page.session, [known.id for known in images]),
+        recommendations_url=f"{path}/recommendations",
         chart_parameters={
             "repository": repository.id,
             **_filled(days=period.days, branches=period.branches, image=image_id),

@@ -91,6 +91,7 @@ RAW_JSON = [
     b'{"logs":[{"vertex":"sha256:b","stream":1,"data":"YWRkZWQgMiBwYWNrYWdlcwpkb25lCg=="}]}',
     b'{"vertexes":[{"digest":"sha256:b","name":"[2/2] RUN npm ci","error":"exit code 1"}]}',
     b"ERROR: failed to solve",
+    b'{"vertexes":[{"digest":"c","name":"x","started":"2026-11-23T10:00:00.5Z","completed":"2026-11-23T10:00:03.1Z"}]}',
 ]
 READABLE = [
     (1, "#1 [1/2] FROM node"),
@@ -100,6 +101,8 @@ READABLE = [
     (4, "#2 done"),
     (5, "#2 ERROR: exit code 1"),
     (6, "ERROR: failed to solve"),
+    (7, "#3 x"),
+    (7, "#3 DONE 2.6s"),
 ]
 
 
@@ -107,7 +110,7 @@ def test_a_structured_log_reads_as_the_builder_would_have_printed_it() -> None:
     found, has_more = logs.page([b"\n".join(RAW_JSON)], 1, decode=logs.RawJson())
     assert [(line.number, line.text) for line in found] == READABLE
     assert not has_more
-    assert [line.number for line in found if line.is_first] == [1, 2, 4, 5, 6]
+    assert [line.number for line in found if line.is_first] == [1, 2, 4, 5, 6, 7]
 
 
 def test_a_later_part_of_a_structured_log_knows_the_numbers_of_the_steps() -> None:

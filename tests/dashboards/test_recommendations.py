@@ -140,6 +140,31 @@ def test_without_recommendations_the_page_says_why(site: Site, fill: Fill, has_e
     assert says in words(site.text("/teams/acme/recommendations"))
 
 
+def test_the_same_is_told_as_json(site: Site, fill: Fill) -> None:
+    fill(advise)
+    with transaction() as session:
+        row = session.get_one(StoredRecommendation, 2)
+        row.state, row.applied_build_id = "applied", 6
+    for path in ("/api/v1/teams/acme/recommendations", "/api/v1/repositories/1/recommendations"):
+        first, second, third = site.client.get(path).json()["recommendations"]
+        assert (first["title"], first["patch"], first["interval"]) == ("Copy <less>", PATCH, [30.0, 90.0])
+        assert second["effect"] == {
+            "builds_before": 5,
+            "builds_after": 4,
+            "seconds_before": 30.0,
+            "seconds_after": 10.0,
+        }
+        assert (third["saving_seconds_per_build"], third["interval"], third["effect"]) == (None, None, None)
+        assert site.get(first["page"]).headers["location"].endswith("/repositories/1/recommendations#recommendation-1")
+    assert 'href="/api/v1/teams/acme/recommendations"' in site.text("/teams/acme/recommendations")
+
+
+def test_the_repository_leads_to_its_recommendations(site: Site, fill: Fill) -> None:
+    fill(advise)
+    page = site.text("/teams/acme/repositories/1", branches="all")
+    assert 'href="/teams/acme/repositories/1/recommendations">3 recommendations' in page
+
+
 def test_the_build_page_leads_to_what_can_be_changed(site: Site, fill: Fill) -> None:
     fill(advise)
     assert 'href="/teams/acme/repositories/1/recommendations">How to fix' in site.text("/builds/10")
