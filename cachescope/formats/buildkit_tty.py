@@ -35,16 +35,34 @@ _BUILT = re.compile(rb"[ \t]{0,16}\[\+\] (?:B|b)uild(?:ing)? (\d{1,4})/\1(?!\d)"
 _COMPOSE = re.compile(rb"Building ([\w.-]{1,128})\s*")
 _SHORTEST_CUT = 24
 _FRAME_ROWS = 2_000
+_IDLE = 200
+"""After so many lines without a row a build that is over is put away."""
+_LONGEST_TRAILER = 20_000
+"""A failed step's output is printed again below the screen, then the error."""
 
 
 class _Screen(Solve):
     """One build and its latest frame."""
 
-    __slots__ = ("cut", "elapsed", "has_colours", "has_head", "is_over", "last_row", "now", "running", "shown", "total")
+    __slots__ = (
+        "cut",
+        "elapsed",
+        "has_colours",
+        "has_head",
+        "idle_at",
+        "is_over",
+        "last_row",
+        "now",
+        "running",
+        "shown",
+        "total",
+    )
 
     def __init__(self, line: int) -> None:
         super().__init__("buildkit-tty", line)
         self.elapsed = 0.0
+        self.idle_at = line
+        """From here on it is to be seen whether the screen has been left."""
         self.has_head = True
         """`[+] Building 2.5s (8/9)` stands above the rows; not so where somebody copied only these."""
         self.now = self.total = 0
@@ -153,11 +171,24 @@ class _Parser:
         if not chunk.endswith(b"\n"):
             self._cut_line = first_line + chunk.count(b"\n")
         for number, raw in enumerate(chunk.split(b"\n"), first_line):
+            screen = self._screen
+            if screen is not None and number > screen.idle_at:
+                self._rest(screen, number)
             if b"=> " in raw or b"[+] Building " in raw or self._screen is not None:
                 self._line(strip(raw).text, number)
             if b"Building " in raw and (service := _COMPOSE.fullmatch(strip(raw).text)):
                 self._service = service[1].decode(errors="replace"), number
         return None
+
+    def _rest(self, screen: _Screen, number: int) -> None:
+        """Read on without a screen that has been left: the lines of a long log need not all be looked at."""
+        if number <= screen.last_line + _IDLE:
+            screen.idle_at = screen.last_line + _IDLE
+        elif screen.is_over or not screen.has_head or screen.is_well() or number > screen.last_line + _LONGEST_TRAILER:
+            self._close()
+            self._screen = None
+        else:
+            screen.idle_at = number + _IDLE
 
     def _line(self, text: bytes, number: int) -> None:
         lead = _LEAD.match(text)
