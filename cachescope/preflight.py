@@ -64,6 +64,25 @@ def predict(
     return sorted(plan.found(are_several=len(stages) > 1), key=lambda bust: (-(bust.cost_seconds or 0.0), bust.line))
 
 
+def is_built_from(dockerfile: Dockerfile, known: Collection[str], target: str | None = None) -> bool:
+    """Tell whether an image that printed some instructions is likely built from a file: most of its lines are known.
+
+    Logs name a Dockerfile without its folder, so that one of the same name may have been found.
+    """
+    lines = [
+        line
+        for stage in dockerfile.needed_stages(target)
+        for line in stage.instructions
+        if line.keyword in LAYER_KEYWORDS
+    ][:MOST_INSTRUCTIONS]
+    seen = sum(bool({normalize(line.text), _expanded(dockerfile, line)} & set(known)) for line in lines)
+    return seen * 2 > len(lines)
+
+
+def _expanded(dockerfile: Dockerfile, line: Instruction) -> str:
+    return normalize(dockerfile.scope_at(line).expand(line.text)) if "$" in line.text else ""
+
+
 def context_folders(dockerfile_path: str) -> tuple[str, ...]:
     """The folders that a Dockerfile may be built in, where nobody told: the repository's root, and its own folder."""
     own = posixpath.dirname(posixpath.normpath(dockerfile_path))

@@ -5,7 +5,8 @@ with a sentence that the repository's page shows. What stands at the forge alrea
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,8 @@ from cachescope.feedback import Advice, Forecast, Mode, Policy, Report, Reported
 from cachescope.markdown import plain
 from cachescope.matching import normalize
 from cachescope.metrics import efficiency
-from cachescope.preflight import Bust, agreed, context_folders, predict
+from cachescope.preflight import Bust, agreed, context_folders, is_built_from, predict
+from cachescope.surroundings import Surroundings
 from integrations.ci import PROVIDERS
 from integrations.ci import _bodies as read
 from integrations.ci._api import DeniedError, NeverError, NotYetError, PausedError
@@ -377,7 +379,7 @@ def _tell_of_pull_request(scene: _Scene, forge: Forge) -> str | None:
         return "The pull request is not open any more."
     with reading() as session:
         images = [
-            (image, rows.load_costs(session, image.id))
+            (image, rows.load_costs(session, image.id), rows.find_place(session, image.id))
             for image in rows.list_recent_images(session, scene.repository.id, datetime.now(UTC) - RECENT, MOST_IMAGES)
             if not rows.is_built(session, image.id, pull.head)
         ]
@@ -386,8 +388,8 @@ def _tell_of_pull_request(scene: _Scene, forge: Forge) -> str | None:
     changed = forge.list_changed_files(pull.number).paths
     files = _Files(forge, pull)
     told = 0
-    for image, costs in images:
-        busts = _predict(image, changed, files, {normalize(text): cost for text, cost in costs.items()})
+    for image, costs, place in images:
+        busts = _predict(image, changed, files, {normalize(text): cost for text, cost in costs.items()}, place)
         forecast = Forecast(image=image.name, commit=pull.head, busts=busts)
         if (forecast.cost_seconds or 0.0) >= scene.policy.least_seconds:
             marker = _marker(image)
@@ -419,19 +421,27 @@ class _Files:
         return self._known[path, ref]
 
 
-def _predict(image: Image, changed: Sequence[str], files: _Files, costs: dict[str, float]) -> list[Bust]:
-    path = image.dockerfile or "Dockerfile"
+def _predict(
+    image: Image,
+    changed: Sequence[str],
+    files: _Files,
+    costs: Mapping[str, float | None],
+    place: Surroundings | None,
+) -> list[Bust]:
+    path, folders = _where(image, place)
     text = files.now(path)
     if text is None:
         return []
     dockerfile = Dockerfile(text)
-    former = files.before(path) if path in changed else None
     # BuildKit prints the target's name; where it prints none, `target` may be what somebody called the image.
     target = image.target if dockerfile.find_stage(image.target) is not None else None
+    if not is_built_from(dockerfile, costs, target):
+        return []
+    former = files.before(path) if path in changed else None
     predictions = []
-    for folder in context_folders(path):
+    for folder in folders:
         own = files.now(f"{path}.dockerignore")
-        ignored = own if own is not None else files.now(".dockerignore" if folder == "." else f"{folder}/.dockerignore")
+        ignored = own if own is not None else files.now(posixpath.normpath(f"{folder}/.dockerignore"))
         predictions.append(
             predict(
                 dockerfile,
@@ -440,7 +450,17 @@ def _predict(image: Image, changed: Sequence[str], files: _Files, costs: dict[st
                 former=Dockerfile(former) if former is not None else None,
                 rules=read_ignore_rules(ignored) if ignored is not None else None,
                 target=target,
-                costs=costs,
+                costs={text: cost for text, cost in costs.items() if cost is not None},
             )
         )
     return agreed(predictions)
+
+
+def _where(image: Image, place: Surroundings | None) -> tuple[str, tuple[str, ...]]:
+    """The Dockerfile of an image as a path of the repository, and the folders that its context may be."""
+    if place is not None and (place.context or place.command is not None):
+        folder = place.context or "."
+        named = place.dockerfile_path or posixpath.basename(image.dockerfile) or "Dockerfile"
+        return posixpath.normpath(f"{folder}/{named}"), (folder,)
+    path = image.dockerfile or (place.dockerfile_path if place is not None else "") or "Dockerfile"
+    return path, context_folders(path)

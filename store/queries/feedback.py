@@ -13,10 +13,12 @@ from sqlalchemy import and_, func, select, tuple_, update
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from cachescope import feedback
+from cachescope.surroundings import Surroundings
 from store.database import insert
 from store.models import (
     Break,
     Build,
+    BuildEvidence,
     BuildImage,
     FeedbackPolicy,
     FeedbackPost,
@@ -31,6 +33,7 @@ from store.models import (
     StoredRecommendation,
 )
 from store.models.image_sizes import ImageSize, SizedImage
+from store.queries.evidence import load_evidence
 from store.queries.image_sizes import image_name
 
 WAITING = ("new", "working")
@@ -325,14 +328,29 @@ def load_breaks_of_image(session: Session, build_id: int, image_id: int) -> list
     return sorted(found, key=lambda row: (-(row.broken.cost_seconds or 0.0), row.broken.position))
 
 
-def load_costs(session: Session, image_id: int) -> dict[str, float]:
-    """The reference cost of each instruction of an image that was ever seen to run, by its text as last printed."""
-    rows = session.execute(
-        select(Instruction.text, Instruction.reference_seconds)
-        .where(Instruction.image_id == image_id, Instruction.reference_seconds.is_not(None))
-        .order_by(Instruction.id)
+def load_costs(session: Session, image_id: int) -> dict[str, float | None]:
+    """The instructions of an image by their text as last printed, with the reference cost of those that ever ran."""
+    costs: dict[str, float | None] = dict(
+        session.execute(
+            select(Instruction.text, Instruction.reference_seconds)
+            .where(Instruction.image_id == image_id)
+            .order_by(Instruction.id)
+        ).all()
     )
-    return {text: seconds for text, seconds in rows if seconds is not None}
+    return costs
+
+
+def find_place(session: Session, image_id: int) -> Surroundings | None:
+    """What the latest build of an image told of its Dockerfile and its context; None where nothing was told."""
+    delivery_id = session.scalar(
+        select(Build.delivery_id)
+        .join(BuildImage, BuildImage.build_id == Build.id)
+        .join(BuildEvidence, BuildEvidence.delivery_id == Build.delivery_id)
+        .where(BuildImage.image_id == image_id)
+        .order_by(BuildImage.started_at.desc(), BuildImage.build_id.desc())
+        .limit(1)
+    )
+    return load_evidence(session, [delivery_id]).get(delivery_id) if delivery_id is not None else None
 
 
 def is_built(session: Session, image_id: int, commit: str) -> bool:

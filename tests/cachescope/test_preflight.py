@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cachescope.context import read_ignore_rules
 from cachescope.dockerfile import Dockerfile
-from cachescope.preflight import agreed, context_folders, predict
+from cachescope.preflight import agreed, context_folders, is_built_from, predict
 
 NODE = """
 FROM node:20 AS deps
@@ -140,6 +140,29 @@ def test_what_depends_on_the_unknown_folder_is_not_told() -> None:
     assert agreed(both) == []
     both = [predict(dockerfile, ["api/main.go"], context=folder) for folder in (".", "api")]
     assert [bust.text for bust in agreed(both)] == ["COPY . ."]
+
+
+@pytest.mark.parametrize(
+    ("known", "target", "is_its"),
+    [
+        (["RUN npm ci", "COPY . .", "RUN npm run build"], None, False),
+        (["RUN npm ci", "COPY . .", "RUN npm run build", "WORKDIR /app"], None, True),
+        (["RUN npm ci", "WORKDIR /app"], "deps", True),
+        (["RUN pip install -r requirements.txt"], None, False),
+        ([], None, False),
+    ],
+)
+def test_an_image_is_built_from_a_file_whose_lines_it_printed(
+    known: list[str], target: str | None, is_its: bool
+) -> None:
+    assert is_built_from(Dockerfile(NODE), known, target) is is_its
+
+
+def test_lines_are_known_with_their_variables_put_in_too() -> None:
+    text = "FROM a\nARG DIR=src\nCOPY ${DIR} /app\n"
+    assert is_built_from(Dockerfile(text), ["COPY src /app"])
+    assert is_built_from(Dockerfile(text), ["COPY ${DIR} /app"])
+    assert not is_built_from(Dockerfile("FROM a\n"), ["COPY src /app"])
 
 
 def test_an_endless_dockerfile_is_not_looked_at() -> None:

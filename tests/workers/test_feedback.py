@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
+from cachescope.surroundings import Surroundings
 from store.database import reading, transaction
 from store.models import Delivery, FeedbackPost, FeedbackTask, Repository, Source, StoredRecommendation
 from store.queries import feedback as rows
 from store.queries import readings
+from store.queries.evidence import save_evidence
 from store.queries.runs import RunFacts
 from store.queries.sources import save_credentials
 from tests.factories import make_build, make_delivery, make_reading, make_repository, make_step, make_team, minutes
@@ -492,9 +494,9 @@ def open_event(at: SimpleNamespace, number: int = 12) -> None:
         feedback.ask_for_forecast(session, repository, source, number)
 
 
-def build_lately(at: SimpleNamespace) -> None:
-    """Build main now, so that a forecast knows the image and what its lines take."""
-    on_main(at, warm(**COLD), minute=(datetime.now(UTC) - NOW) / timedelta(minutes=1) - 60)
+def build_lately(at: SimpleNamespace) -> str:
+    """Build main now, so that a forecast knows the image and what its lines take; returns the delivery."""
+    return on_main(at, warm(**COLD), minute=(datetime.now(UTC) - NOW) / timedelta(minutes=1) - 60)
 
 
 @EVERY_FORGE
@@ -548,6 +550,32 @@ def test_forecasts_can_be_switched_off(at: SimpleNamespace, values: dict[str, bo
     open_event(at)
     with reading() as session:
         assert session.scalars(select(FeedbackTask)).all() == []
+
+
+def move_to_folder(at: SimpleNamespace) -> None:
+    """The Dockerfile lies in a folder of its own, and the root has another one of the same name."""
+    for commit, files in at.remote.commits.items():
+        at.remote.commits[commit] = {f"web/{path}": text for path, text in files.items()} | {
+            "Dockerfile": "FROM python:3\nCOPY . .\nRUN pip install .\n"
+        }
+
+
+def test_another_dockerfile_of_the_same_name_is_not_taken_for_the_image_s(at: SimpleNamespace) -> None:
+    build_lately(at)
+    move_to_folder(at)
+    open_event(at)
+    tell()
+    assert bodies(at.remote, 12) == []
+
+
+def test_where_the_build_told_its_context_the_dockerfile_is_found_there(at: SimpleNamespace) -> None:
+    key = build_lately(at)
+    with transaction() as session:
+        save_evidence(session, key, at.repository_id, Surroundings(context="web", dockerfile_path="Dockerfile"))
+    move_to_folder(at)
+    open_event(at)
+    tell()
+    assert "`web/package.json` changed" in bodies(at.remote, 12)[0]
 
 
 def test_a_pull_request_that_is_gone_gets_no_forecast(at: SimpleNamespace) -> None:
