@@ -27,6 +27,8 @@ from cachescope.prefixes.base import Line
 MAX_STEPS = STEP_CAP
 MAX_TEXT_BYTES = 24 * 1024 * 1024
 _WARNING_CAP = 20
+_INCOMPLETE = Outcome.INCOMPLETE
+"""Looked up once: the way through the enumeration's class is slow."""
 _OUTPUT_CAP, _OUTPUT_HEAD, _OUTPUT_TAIL = 48 * 1024, 8 * 1024, 24 * 1024
 LIVE_BUILDS = 16
 """How many of the last builds may still turn out to go on, or to be the output of one that does."""
@@ -141,7 +143,7 @@ class _OpenBuild:
     started_at: float | None
     target: str | None = None
     context_bytes: int | None = None
-    outcome: Outcome = Outcome.INCOMPLETE
+    outcome: Outcome = _INCOMPLETE
     error: str | None = None
     ended_at: float | None = None
     image_id: str | None = None
@@ -238,7 +240,7 @@ class DockerBuilds:
     @property
     def is_inside(self) -> bool:
         """A step is at work: what is printed belongs to it."""
-        return bool(self._live) and self._live[-1].outcome is Outcome.INCOMPLETE and not self.is_full
+        return bool(self._live) and self._live[-1].outcome is _INCOMPLETE and not self.is_full
 
     def context(self, size: str, line: int, at: float | None, warnings: list[str]) -> None:
         """Note that a client sends a build's context; a terminal shows the line many times."""
@@ -257,7 +259,7 @@ class DockerBuilds:
             last = build.steps[-1]
             # The builder was the last to speak: a cached step prints nothing of the user's, only RUN ever does.
             if (
-                build.outcome is Outcome.INCOMPLETE
+                build.outcome is _INCOMPLETE
                 and head.number == last.number + 1
                 and head.total == last.total
                 and (last.cached or last.keyword != "RUN")
@@ -390,7 +392,7 @@ class DockerBuilds:
 
     def found(self, last_line: int) -> list[FoundBuild]:
         """Return the builds so far, the open ones as incomplete; a RUN at work reaches up to the last line read."""
-        if self._live and self._live[-1].outcome is Outcome.INCOMPLETE and self._live[-1].last.speaks:
+        if self._live and self._live[-1].outcome is _INCOMPLETE and self._live[-1].last.speaks:
             self._live[-1].last_line = max(self._live[-1].last_line, last_line)
         live = [found for found in (self._freeze(build, build is self._live[-1]) for build in self._live) if found]
         if self._context is not None and not self._in_run() and not self.is_full:
@@ -403,15 +405,13 @@ class DockerBuilds:
         open_builds = [build for build in self._live if build.confirmed]
         notes = [note for build in open_builds for note in build.notes]
         latest = open_builds[-1] if open_builds else None
-        is_open = latest is not None and latest.outcome is Outcome.INCOMPLETE
+        is_open = latest is not None and latest.outcome is _INCOMPLETE
         if latest is not None and is_open and self._error(sure_only=latest.last.speaks) is None:
             notes.append(f"The log ends before the build that begins at line {latest.line} does.")
         return list(dict.fromkeys([*self._warnings, *notes]))[:_WARNING_CAP]
 
     def _in_run(self) -> bool:
-        return (
-            bool(self._live) and self._live[-1].outcome is Outcome.INCOMPLETE and self._live[-1].last.keyword == "RUN"
-        )
+        return bool(self._live) and self._live[-1].outcome is _INCOMPLETE and self._live[-1].last.keyword == "RUN"
 
     def _ends_step(self, line: bytes) -> bool:
         arrow = arrow_of(line)
@@ -455,7 +455,7 @@ class DockerBuilds:
                 if is_newest and speaks and (not ends_step or (build.removes and last.container)):
                     build.doubtful = head
                     return True
-                if not ends_step and not (is_newest and build.outcome is Outcome.INCOMPLETE):
+                if not ends_step and not (is_newest and build.outcome is _INCOMPLETE):
                     continue
             elif ends_step and build.doubtful is not None and head.number == build.doubtful.number + 1:
                 self._add(build, build.doubtful, keyword_of(build.doubtful.text) or "", _nothing)
@@ -472,7 +472,7 @@ class DockerBuilds:
         build = self._live[-1]
         last = build.last
         if (
-            build.outcome is not Outcome.INCOMPLETE
+            build.outcome is not _INCOMPLETE
             or head.total is None
             or head.total != last.total
             or head.number <= last.number
@@ -500,7 +500,7 @@ class DockerBuilds:
         return True
 
     def _start_in_the_middle(self, head: Headline, keyword: str, ends_step: bool) -> bool:
-        if any(build.outcome is Outcome.INCOMPLETE and build.confirmed for build in self._live):
+        if any(build.outcome is _INCOMPLETE and build.confirmed for build in self._live):
             return False
         if head.total is not None and head.number > head.total:
             return False
@@ -530,7 +530,7 @@ class DockerBuilds:
         self._append(build, head, keyword)
 
     def _add(self, build: _OpenBuild, head: Headline, keyword: str, above: Above) -> None:
-        build.outcome, build.error, build.image_id, build.ended_at = Outcome.INCOMPLETE, None, None, None
+        build.outcome, build.error, build.image_id, build.ended_at = _INCOMPLETE, None, None, None
         build.doubtful = None
         build.confirmed = build.confirmed or build.began_late
         self._finish_step(build, head.ordinal, head.at, above)
@@ -615,7 +615,7 @@ class DockerBuilds:
 
     def _settle(self) -> None:
         """Look for the failure of the newest build in what it printed last; another build begins."""
-        if self._live and self._live[-1].outcome is Outcome.INCOMPLETE:
+        if self._live and self._live[-1].outcome is _INCOMPLETE:
             build = self._live[-1]
             found = self._error(sure_only=build.last.speaks)
             if found is not None:
@@ -656,7 +656,7 @@ class DockerBuilds:
         last = build.last
         outcome, error, status, cached = build.outcome, build.error, last.status, last.cached
         ended_at = build.ended_at
-        if outcome is Outcome.INCOMPLETE:
+        if outcome is _INCOMPLETE:
             status, cached = _state_at_the_end(last, self.output if is_newest else b"")
             found = self._error(sure_only=last.speaks) if is_newest else None
             if found is not None:
@@ -750,7 +750,7 @@ def _without_steps(log_format: str, context: _Context, error: str | None) -> Fou
         Build(
             builder="docker",
             format=log_format,
-            outcome=Outcome.INCOMPLETE if error is None else Outcome.FAILED,
+            outcome=_INCOMPLETE if error is None else Outcome.FAILED,
             error=error,
             started_at=context.at,
             context_bytes=context.size,

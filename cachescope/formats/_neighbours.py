@@ -24,9 +24,9 @@ def visible(text: bytes) -> bytes:
 class Neighbours:
     """Remembers the end of the chunk before, for what stands above the first lines of the next."""
 
-    def __init__(self, strip: Callable[[bytes], Line], mark: bytes) -> None:
+    def __init__(self, strip: Callable[[bytes], Line], *marks: bytes) -> None:
         self._strip = strip
-        self._mark = mark
+        self._marks = marks
         """What makes a line surely not blank, without a look at its prefix."""
         self._before = b""
 
@@ -71,6 +71,9 @@ class Neighbours:
         return None
 
     def _is_blank(self, line: bytes) -> bool:
-        if self._mark in line or line.endswith(_WORDS):
+        if line.endswith(_WORDS):
             return False
+        for mark in self._marks:
+            if mark in line:
+                return False
         return not line or not self._strip(line).text.strip()

@@ -16,9 +16,8 @@
 Printed by github.com/moby/moby, builder/dockerfile, and github.com/docker/cli. Times come from the CI's stamps only.
 """
 
-import heapq
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from cachescope.formats._docker_builds import DockerBuilds, Headline, Place
@@ -48,7 +47,7 @@ class _ClassicParser:
         self._ordinal = 1
         self.counted: int | None = None
         self._last_line = 0
-        self._neighbours = Neighbours(prefix.strip, b"---")
+        self._neighbours = Neighbours(prefix.strip, b"---", b"ntermediate container ", b"uccessfully ")
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]]:
         """Look at the lines that hold the builder's words, and at those around them."""
@@ -177,14 +176,13 @@ class _Classic:
 
 def _marked(chunk: bytes, strip: Callable[[bytes], Line]) -> Iterator[tuple[int, int, Line]]:
     """Yield begin, end and content of the lines that hold one of the builder's words."""
-    positions: Iterable[int] = (match.start() for match in _EVENT.finditer(chunk))
+    positions = [match.start() for match in _EVENT.finditer(chunk)]
     at = chunk.find(_FAILED)
     if at >= 0:
-        failures = []
         while at >= 0:
-            failures.append(at)
+            positions.append(at)
             at = chunk.find(_FAILED, at + len(_FAILED))
-        positions = heapq.merge(positions, failures)
+        positions.sort()
     end = -1
     for at in positions:
         if at < end:

@@ -1,5 +1,6 @@
 """The reading core: pieces, wrappers, several builds, documents, and what it does with hostile input."""
 
+import gc
 import gzip
 import io
 import json
@@ -380,3 +381,24 @@ def test_json_numbers_where_text_should_be_are_ignored():
     build = only(log)
     assert instructions(build) == [(None, "RUN x", "running", None)]
     assert build.outcome is Outcome.INCOMPLETE
+
+
+def test_reading_puts_off_the_search_for_cycles_only_while_it_reads():
+    seen = []
+
+    def chunks():
+        for _ in range(3):
+            seen.append(gc.isenabled())
+            yield PLAIN
+
+    read_builds(chunks())
+    assert (seen, gc.isenabled()) == ([True] * 3, True)
+
+
+def test_reading_leaves_a_switched_off_search_for_cycles_off():
+    gc.disable()
+    try:
+        read_builds([PLAIN])
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
