@@ -92,7 +92,7 @@ def find_breaks(build: Build, baseline: Build | None = None, evidence: Evidence 
     """
     background = Background(build, baseline, evidence or Evidence())
     lineage = background.after.lineage
-    missed = {p for p, step in enumerate(build.steps) if is_missed(step)}
+    missed = {p for p, step in enumerate(build.steps) if is_missed(step) and not lineage.is_above_stages(p)}
     children = _children(lineage, missed)
     below = [p for p in sorted(missed) if any(lineage.ran(parent) in missed for parent in lineage.parents[p])]
     first = sorted(missed.difference(below))

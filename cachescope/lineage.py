@@ -21,6 +21,9 @@ Chain = tuple[str | None, str | None, str | None, int]
 MAX_CHAINS = 300
 """A log with more stages is no Dockerfile's: the edges that only a search over all stages finds are left out."""
 
+_ABOVE_STAGES = -1
+"""The number of the chain of ARGs above the first FROM: no layers, though other builders than BuildKit print steps."""
+
 _FROM_FLAG = re.compile(r"\s--from=(\S+)", re.IGNORECASE)
 _MOUNT_FLAG = re.compile(r"\s--mount=(\S+)", re.IGNORECASE)
 _FROM_LINE = re.compile(r"FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
@@ -38,6 +41,11 @@ class Lineage:
     """A step printed CACHED → the equal step of another target or platform that ran in this very build."""
     chains: tuple[Chain | None, ...] = ()
     """Per step the chain it belongs to; None for everything that is no instruction."""
+
+    def is_above_stages(self, position: int) -> bool:
+        """Tell whether a step is an ARG above the first FROM: it makes no layer, and nothing could serve it."""
+        chain = self.chains[position]
+        return chain is not None and chain[3] == _ABOVE_STAGES
 
     def ran(self, position: int) -> int:
         """Return the step that did the work of this one: its twin where it has one."""
@@ -131,7 +139,10 @@ class _Tracer:
         # The classic builder numbers over the whole file, buildah within the stage and with stages interleaved:
         # there the total tells two unnamed stages apart, unless they are equally long.
         key = (step.target, step.platform, step.stage, step.total)
-        if step.instruction == "FROM" or key not in open_chain:
+        is_open = key in open_chain and (open_chain[key][3] != _ABOVE_STAGES or step.instruction == "ARG")
+        if not is_open and step.instruction == "ARG" and not self.stage_count[step.target, step.platform]:
+            open_chain[key] = (step.target, step.platform, step.stage, _ABOVE_STAGES)
+        elif not is_open or step.instruction == "FROM":
             place = (step.target, step.platform)
             open_chain[key] = (*place, step.stage, self.stage_count[place])
             self.stage_count[place] += 1

@@ -178,6 +178,21 @@ def test_the_classic_builder_counts_over_the_whole_file() -> None:
     assert parents(*steps, builder="docker") == [(), (0,), (1,), (2, 1), (3, 1)]
 
 
+def test_an_argument_above_the_first_stage_breaks_nothing_and_is_no_stage() -> None:
+    steps = (
+        step("[1/6] ARG V=1"),
+        step("[2/6] FROM x", True),
+        step("[3/6] RUN a"),
+        step("[4/6] FROM y", True),
+        step("[5/6] COPY --from=0 /x /x"),
+        step("[6/6] ARG W"),
+    )
+    assert parents(*steps, builder="docker")[4] == (3, 2)
+    assert [b.position for b in find_breaks(build(*steps, builder="docker")).breaks] == [2]
+    cut = (step("[5/6] ARG V=1"), step("[6/6] RUN b"))
+    assert [b.position for b in find_breaks(build(*cut, builder="docker")).breaks] == [1]
+
+
 def test_a_stage_named_like_its_image_stands_on_the_image() -> None:
     steps = (step("[node 1/2] FROM node AS node"), step("[node 2/2] RUN a"))
     assert parents(*steps, builder="docker") == [(), (0,)]
