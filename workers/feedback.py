@@ -34,7 +34,7 @@ from integrations.feedback import FORGES
 from integrations.feedback.base import Api, Check, FeedbackRefusedError, Forge, ForgeBusyError, PullRequest
 from integrations.http import HttpClient, UnreachableError
 from store.database import after_commit, reading, transaction
-from store.models import Delivery, FeedbackTask, Image, Repository, Source, Team
+from store.models import Build, Delivery, FeedbackTask, Image, Repository, Source, Team
 from store.models.sources import Hook
 from store.queries import feedback as rows
 from store.queries.feedback import FeedbackClaim, ImageOfBuild
@@ -76,6 +76,14 @@ def ask_for_feedback(session: Session, repository: Repository, delivery: Deliver
     pipeline_id = read.part(hook.run, "log_reference", "pipeline_id") if hook is not None else None
     parameters = {"commit": commit} | ({"pipeline_id": pipeline_id} if isinstance(pipeline_id, int) else {})
     _enqueue(session, repository, source, kind="build", key=delivery.id, parameters=parameters)
+
+
+def ask_again(session: Session, build_id: int) -> None:
+    """Tell of a build once more, now that more is known of it, such as its size; of none that was never told of."""
+    build = session.get(Build, build_id)
+    if build is not None and rows.was_asked_for(session, build.repository_id, build.delivery_id):
+        repository = session.get_one(Repository, build.repository_id)
+        ask_for_feedback(session, repository, session.get_one(Delivery, build.delivery_id))
 
 
 def ask_for_forecast(session: Session, repository: Repository, source: Source, number: int) -> bool:

@@ -20,6 +20,7 @@ from store.database import after_commit
 from store.models import ImageSize, Repository, SizedImage
 from store.queries import image_sizes, measurings, repositories
 from store.queries.image_sizes import Version
+from workers.feedback import ask_again
 from workers.tasks.measuring import hint
 
 
@@ -108,7 +109,10 @@ def accept_measured(
         branch=str(said["branch"]) if said.get("branch") else release.branch,
         pull_request=str(pull_request) if pull_request else release.pull_request,
     )
-    return sized, image_sizes.save_measured(session, sized, image, way="engine", release=release, contents=contents)
+    saved = image_sizes.save_measured(session, sized, image, way="engine", release=release, contents=contents)
+    if release.build_id is not None:
+        ask_again(session, release.build_id)
+    return sized, saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

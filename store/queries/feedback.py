@@ -140,6 +140,20 @@ def enqueue(
     session.execute(statement.on_conflict_do_update(index_elements=["repository_id", "kind", "key"], set_=again))
 
 
+def was_asked_for(session: Session, repository_id: int, delivery_id: str) -> bool:
+    """Whether the builds of a delivery were to be told of."""
+    return (
+        session.scalar(
+            select(FeedbackTask.id).where(
+                FeedbackTask.repository_id == repository_id,
+                FeedbackTask.kind == "build",
+                FeedbackTask.key == delivery_id,
+            )
+        )
+        is not None
+    )
+
+
 def claim_next_due(
     session: Session, now: datetime, lease: timedelta, overdue: timedelta = timedelta(0)
 ) -> FeedbackClaim | None:

@@ -14,9 +14,11 @@ from sqlalchemy import func, select, update
 from cachescope.surroundings import Surroundings
 from store.database import reading, transaction
 from store.models import Delivery, FeedbackPost, FeedbackTask, Repository, Source, StoredRecommendation
+from store.models.image_sizes import ImageSize
 from store.queries import feedback as rows
 from store.queries import readings
 from store.queries.evidence import save_evidence
+from store.queries.image_sizes import get_or_create_sized_image
 from store.queries.runs import RunFacts
 from store.queries.sources import save_credentials
 from tests.factories import make_build, make_delivery, make_reading, make_repository, make_step, make_team, minutes
@@ -294,6 +296,57 @@ def test_the_first_recommendation_stands_in_the_comment(at: SimpleNamespace) -> 
             )
     tell()
     assert "First thing to change: `Do b`, saves about 1 min 20 s a build." in bodies(at.remote, 12)[0]
+
+
+def weigh(at: SimpleNamespace, build_id: int, compressed: int, platform: str = "linux/amd64") -> None:
+    """Save what the image of a build weighs, as a measurement does."""
+    with transaction() as session:
+        repository = session.get_one(Repository, at.repository_id)
+        sized = get_or_create_sized_image(session, repository, "ghcr.io/acme/api")
+        session.add(
+            ImageSize(
+                sized_image_id=sized.id,
+                repository_id=repository.id,
+                platform=platform,
+                version_key=f"{build_id} {platform}",
+                build_id=build_id,
+                compressed_bytes=compressed,
+                released_at=NOW,
+            )
+        )
+        session.flush()
+        feedback.ask_again(session, build_id)
+
+
+def test_a_size_that_is_measured_later_comes_into_the_comment(at: SimpleNamespace) -> None:
+    on_main(at, warm(**COLD))
+    weigh(at, 1, 100_000_000)
+    push(at, warm(**COLD))
+    tell()
+    assert "compressed" not in bodies(at.remote, 12)[0]
+    weigh(at, 2, 130_000_000, "linux/arm64")
+    weigh(at, 2, 140_000_000)
+    tell()
+    (comment,) = bodies(at.remote, 12)
+    assert "- Image 140 MB compressed, +40 MB" in comment
+
+
+def test_a_grown_image_alone_is_worth_a_comment(at: SimpleNamespace) -> None:
+    on_main(at, warm(**COLD))
+    weigh(at, 1, 100_000_000)
+    push(at, warm())
+    tell()
+    assert bodies(at.remote, 12) == []
+    weigh(at, 2, 140_000_000)
+    tell()
+    assert "+40 MB" in bodies(at.remote, 12)[0]
+
+
+def test_a_measured_build_that_nobody_was_told_of_stays_untold(at: SimpleNamespace) -> None:
+    push(at, warm(**COLD), commit_id=None)
+    weigh(at, 1, 100_000_000)
+    with reading() as session:
+        assert rows.load_latest_tasks(session, at.repository_id) == []
 
 
 def test_a_forge_that_is_down_is_told_later_and_once(at: SimpleNamespace) -> None:

@@ -22,6 +22,7 @@ from store.models import Build, Measuring, SizedImage
 from store.queries import image_sizes, measurings
 from store.queries.measurings import MeasuringClaim
 from workers.app import app
+from workers.feedback import ask_again
 
 logger = structlog.get_logger(__name__)
 
@@ -109,6 +110,8 @@ def _measure(held: MeasuringClaim) -> None:
         if build_id is not None and release.build_id is None and (build := session.get(Build, build_id)):
             release = replace(release, build_id=build.id, commit_id=build.commit_id, branch=build.branch)
         image_sizes.save_measured(session, sized, image, way="registry", release=release)
+        if release.build_id is not None:
+            ask_again(session, release.build_id)
         warnings = " ".join(image.warnings)[:2000] or None
         if not measurings.finish(session, held, "done", datetime.now(UTC), error=warnings):
             logger.warning("lease_lost")
