@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cachescope.images.tars import FILE, FOLDER, SYMBOLIC_LINK, Pieces, Tar, Unpacked
+from cachescope.images.tars import FILE, FOLDER, SYMBOLIC_LINK, Pieces, Source, Tar, Unpacked
 
 MOST_FILES = 400_000
 MOST_NAME_BYTES = 48 * 1024 * 1024
@@ -135,13 +135,16 @@ class ContentReader:
         That is the sizes of its files and the lengths of its symbolic links; hard links and folders weigh nothing.
         Raises UnreadableInputError for what is no layer, TooLargeError past the cap.
         """
+        return self.read_plain_layer(number, Pieces(iter(Unpacked(pieces, cap_bytes))))
+
+    def read_plain_layer(self, number: int, source: Source) -> int:
+        """Read a layer that is not packed; a source that can jump over the contents of files is read in no time."""
         files: dict[str, int] = {}
         hidden: list[str] = []
         self._layers[number] = (files, hidden)
         total = 0
-        unpacked = Unpacked(pieces, cap_bytes)
         try:
-            for kind, name, size, _, _ in Tar(Pieces(iter(unpacked)), "layer"):
+            for kind, name, size, _, _ in Tar(source, "layer"):
                 if kind is FOLDER:
                     continue
                 path = name.removeprefix("./").lstrip("/") if name[:1] in "./" else name

@@ -6,8 +6,8 @@ packed archive is unpacked to a temporary file, under a cap, because its layers 
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -35,13 +35,14 @@ from cachescope.images.manifests import (
     with_unpacked,
 )
 from cachescope.images.model import Layer, MeasuredImage, PlatformImage
-from cachescope.images.tars import FILE, HARD_LINK, SYMBOLIC_LINK, Tar, Unpacked, is_header
+from cachescope.images.tars import BLOCK, FILE, HARD_LINK, SYMBOLIC_LINK, Source, Tar, Unpacked, is_header
 from integrations.images.base import Measurement, MeasuringError, Options
 
 LARGEST_ARCHIVE = 64 << 30
 _LARGEST_DOCUMENT = 2 * LARGEST_MANIFEST
 _MOST_MEMBERS = 100_000
 _PIECE = 1 << 20
+_WINDOW = 64 * 1024
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
 
@@ -56,27 +57,40 @@ class Members(Protocol):
         """The size of one; None where it is not there."""
         ...
 
+    def plain(self, name: str) -> Source | None:
+        """The contents of one that is a tar of its own; None for any other."""
+        ...
+
     def pieces(self, name: str) -> Iterator[bytes]:
         """The contents of one."""
         ...
 
 
-class _File:
-    """A tar's file, read forwards; skipping is seeking."""
+class _Region:
+    """A part of a file, read forwards; skipping is seeking."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], at: int, size: int) -> None:
         self._file = file
-        self._end = file.seek(0, 2)
-        file.seek(0)
+        self.at = at
+        self._end = at + size
+        self._window = b""
+        self._window_at = at
 
     def read(self, size: int) -> bytes:
-        return self._file.read(size)
+        first = self.at - self._window_at
+        size = min(size, self._end - self.at)
+        if not 0 <= first <= len(self._window) - size:
+            self._file.seek(self.at)
+            self._window = self._file.read(max(size, min(_WINDOW, self._end - self.at)))
+            self._window_at, first = self.at, 0
+        found = self._window[first : first + size]
+        self.at += len(found)
+        return found
 
     def skip(self, size: int) -> int:
-        at = self._file.tell()
-        end = min(at + size, self._end)
-        self._file.seek(end)
-        return end - at
+        end = min(self.at + size, self._end)
+        skipped, self.at = end - self.at, end
+        return skipped
 
 
 class TarMembers:
@@ -86,12 +100,13 @@ class TarMembers:
         self._file = file
         self._places: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
-        for number, entry in enumerate(Tar(_File(file))):
+        whole = _Region(file, 0, file.seek(0, 2))
+        for number, entry in enumerate(Tar(whole)):
             if number >= _MOST_MEMBERS:
                 raise TooLargeError(f"The archive has more than {_MOST_MEMBERS:,} members: it is no image.")
             name = _plain(entry.name)
             if entry.kind is FILE:
-                self._places[name] = (file.tell(), entry.stored)
+                self._places[name] = (whole.at, entry.stored)
             elif entry.kind in (SYMBOLIC_LINK, HARD_LINK) and entry.link:
                 # `docker save` writes a layer that two images share once, and links to it: `../<id>/layer.tar`.
                 folder = name.rpartition("/")[0] if entry.kind is SYMBOLIC_LINK else ""
@@ -116,6 +131,14 @@ class TarMembers:
         place = self._place(name)
         return place[1] if place else None
 
+    def plain(self, name: str) -> Source | None:
+        """The contents of one that is a tar of its own; None for any other."""
+        place = self._place(name)
+        if place is None:
+            return None
+        self._file.seek(place[0])
+        return _Region(self._file, *place) if is_header(self._file.read(min(BLOCK, place[1]))) else None
+
     def pieces(self, name: str) -> Iterator[bytes]:
         """The contents of one."""
         place = self._place(name)
@@ -135,8 +158,9 @@ class TarMembers:
 class FolderMembers:
     """An OCI layout as a folder; nothing outside of it is read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, opened: ExitStack) -> None:
         self._folder = folder.resolve()
+        self._opened = opened
 
     def _path(self, name: str) -> Path | None:
         path = (self._folder / _plain(name)).resolve()
@@ -150,6 +174,14 @@ class FolderMembers:
         """The size of one; None where it is not there."""
         path = self._path(name)
         return path.stat().st_size if path else None
+
+    def plain(self, name: str) -> Source | None:
+        """The contents of one that is a tar of its own; None for any other."""
+        path = self._path(name)
+        if path is None:
+            return None
+        file = self._opened.enter_context(path.open("rb"))
+        return _Region(file, 0, path.stat().st_size) if is_header(file.read(BLOCK)) else None
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """The contents of one."""
@@ -201,7 +233,8 @@ def read_archive(
 def open_members(path: Path) -> Iterator[Members]:
     """Open an archive; raises OSError and UnreadableInputError."""
     if path.is_dir():
-        yield FolderMembers(path)
+        with ExitStack() as opened:
+            yield FolderMembers(path, opened)
         return
     with path.open("rb") as file:
         head = file.read(512)
@@ -282,11 +315,9 @@ def _with_contents(members: Members, image: MeasuredImage, *, is_saved: bool, de
             platforms.append(platform)  # `docker save` of one platform keeps the index of all
             continue
 
-        def pieces(place: int, platform: PlatformImage = platform) -> Iterator[bytes]:
-            return members.pieces(_blob(platform.layers[place].digest or ""))
-
-        sizes, held = _read_layers(platform, pieces)
-        if held is not None and deep:
+        names = [_blob(layer.digest or "") for layer in platform.layers]
+        sizes, held = _read_layers(members, platform, names)
+        if deep:
             contents[platform.platform] = held
         # `docker save` writes the layers of the classic store unpacked: that is not what a registry keeps of them.
         if is_saved and all(layer.digest == layer.diff_id for layer in platform.layers):
@@ -303,11 +334,15 @@ def _with_contents(members: Members, image: MeasuredImage, *, is_saved: bool, de
     return Measurement(image=replace(image, digest=digest, platforms=tuple(whole or platforms)), contents=contents)
 
 
-def _read_layers(
-    platform: PlatformImage, pieces: Callable[[int], Iterator[bytes]]
-) -> tuple[list[int | None], Contents | None]:
+def _read_layers(members: Members, platform: PlatformImage, names: Sequence[str]) -> tuple[list[int | None], Contents]:
     reader = ContentReader()
-    sizes: list[int | None] = [reader.read_layer(place, pieces(place)) for place in range(len(platform.layers))]
+    sizes: list[int | None] = []
+    for place, name in enumerate(names):
+        source = members.plain(name)
+        if source is not None:
+            sizes.append(reader.read_plain_layer(place, source))
+        else:
+            sizes.append(reader.read_layer(place, members.pieces(name)))
     return sizes, reader.report([layer.base for layer in platform.layers])
 
 
@@ -350,9 +385,9 @@ def _read_saved(members: Members, reference: str, name: str | None, *, deep: boo
         ),
         base_image=hints.base_image,
     )
-    sizes, held_contents = _read_layers(platform, lambda place: members.pieces(str(layer_names[place])))
+    sizes, held_contents = _read_layers(members, platform, [str(layer_name) for layer_name in layer_names])
     image = MeasuredImage(reference=reference, platforms=(with_unpacked(platform, sizes),))
-    contents = {platform.platform: held_contents} if deep and held_contents is not None else {}
+    contents = {platform.platform: held_contents} if deep else {}
     return Measurement(image=image, contents=contents)
 
 
