@@ -24,7 +24,7 @@ from cachescope.matching import normalize
 from cachescope.recommendations.base import Recommendation, edit_lines, is_worthwhile, make_patch
 from cachescope.replaying import replay
 
-INSTALL_SHARE = 0.7
+INSTALL_SHARE = 0.8
 """How much of a RUN that installs first and then does more is taken for the install."""
 
 _PROGRAMS = frozenset(("apt-get", "apt", "apk", "dnf", "yum", "microdnf"))
