@@ -689,3 +689,19 @@ def test_rawjson_with_nuls_is_read_the_long_way() -> None:
     log = entries("PASSWORD=abcd1234\n").encode() + b"\0\n"
     clean = Redactor().redact(log)
     assert base64.b64decode(json.loads(clean.rstrip(b"\0\n"))["logs"][0]["data"]) == b"PASSWORD=[redacted: password]\n"
+
+
+def test_a_secret_that_one_entry_holds_alone_stays_in_its_place() -> None:
+    log = entries("NPM_TOKEN=abcdefgh1 and", " more\n").encode() + b"\n"
+    texts = [base64.b64decode(entry["data"]).decode() for entry in json.loads(Redactor().redact(log))["logs"]]
+    assert texts == ["NPM_TOKEN=[redacted: token] and", " more\n"]
+
+
+def test_a_secret_that_one_message_holds_alone_stays_in_its_place() -> None:
+    log = b'{"stream":"use NPM_TOKEN=abcdefgh1 and"}\n{"stream":" more\\n"}\n'
+    assert Redactor().redact(log) == log.replace(b"abcdefgh1", b"[redacted: token]")
+
+
+def test_what_only_looks_like_rawjson_is_redacted_as_text() -> None:
+    clean = Redactor().redact(b'{"logs":[{"password":"data":"QUFBQUFBQUFB"}]}\n')
+    assert clean == b'{"logs":[{"password":"[redacted: password]":"QUFBQUFBQUFB"}]}\n'
