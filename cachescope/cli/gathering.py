@@ -4,11 +4,13 @@ This is what tells *why* a step missed. Names, hashes and sizes of files leave t
 the Dockerfile, `.dockerignore`, the bake file and the manifests of package managers the text does, without secrets.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from cachescope.cli.here import run_git
+from cachescope.context import read_ignore_rules
 from cachescope.invocation import Invocation, read_bake_file, read_invocation
 from cachescope.redaction import redact_text
 from cachescope.surroundings import MAX_FILES, MAX_MANIFEST, MAX_MANIFESTS, MAX_TEXT, FileMark, Surroundings
@@ -30,6 +32,9 @@ MANIFESTS = frozenset(
 )
 BAKE_FILES = ("docker-bake.hcl", "docker-bake.json", "docker-bake.override.hcl")
 _BUILDS = frozenset(("build", "bake", "bud"))
+MAX_HASHED_FILES = 500
+MAX_HASHED_BYTES = 8 << 20
+"""Files that git does not know are read to hash them: so many, each of at most so many bytes."""
 _DIGEST = 16
 """Characters of a file's hash that are sent: enough to see a change."""
 
@@ -61,11 +66,12 @@ def gather_context(
     if text is None:
         return Surroundings(command=command)
     root = _root(context, git)
-    files = list_files(context, root, git) if root is not None else None
+    dockerignore = _read_ignore(dockerfile, context)
+    files = list_files(context, root, dockerignore, git) if root is not None else None
     return Surroundings(
         dockerfiles={"": text},
         dockerfile_path=_relative(dockerfile, context) or dockerfile.name,
-        dockerignore=_read_ignore(dockerfile, context),
+        dockerignore=dockerignore,
         command=command,
         context=_relative(context, root) if root is not None else "",
         files=files,
@@ -98,7 +104,7 @@ def _gather_bake(words: Sequence[str], folder: Path, git: Git, command: tuple[st
         bake=text,
         command=command,
         context=_relative(single, root) if single is not None and root is not None else "",
-        files=list_files(root, root, git) if root is not None else None,
+        files=list_files(root, root, None, git) if root is not None else None,
     )
 
 
@@ -154,17 +160,66 @@ def _relative(path: Path, base: Path) -> str:
     return ""
 
 
-def list_files(context: Path, root: Path, git: Git = run_git) -> dict[str, FileMark] | None:
-    """List the files of the commit below a folder; None where the files on the disk are others, or are too many."""
-    place = _relative(context, root) or "."
-    changed = git("-C", str(root), "status", "--porcelain", "--untracked-files=no", "--", place)
-    if changed:
-        return None
-    printed = git("-C", str(root), "ls-tree", "-r", "-l", "-z", "HEAD", "--", *([place] if place != "." else []))
-    if not printed:
+def list_files(context: Path, root: Path, dockerignore: str | None, git: Git = run_git) -> dict[str, FileMark] | None:
+    """List the files below a folder as the builder sees them; None where git cannot tell, or there are too many.
+
+    That is what was committed, with what lies on the disk in its place: edited files, and files that git does not know
+    but that are sent to the builder all the same, since `.dockerignore` does not keep them out.
+    """
+    place = _relative(context, root)
+    only = [place] if place else []
+    # With its branch git always prints something: without, a failure would look like a folder as it was committed.
+    status = git(
+        "-C", str(root), "status", "--porcelain", "-z", "--branch", "--ignored=matching", "--no-renames", "--", *only
+    )
+    printed = git("-C", str(root), "ls-tree", "-r", "-l", "-z", "HEAD", "--", *only)
+    if not status or not printed:
         return None
     found = dict(_parse_tree(printed))
+    rules = read_ignore_rules(dockerignore or "")
+    left = MAX_HASHED_FILES
+    for line in status.split("\0")[1:]:
+        path = line[3:].rstrip("/")
+        inside = path[len(place) + 1 :] if place else path
+        if not path or not (inside and path.startswith(place)) or rules.is_ignored(inside):
+            continue
+        found.pop(path, None)
+        names = [path] if not (root / path).is_dir() else [f"{path}/{name}" for name in _walk(root / path, left)]
+        left -= len(names)
+        if left < 0:
+            return None
+        for name in names:
+            if (mark := _hash_file(root / name)) is not None:
+                found[name] = mark
+            elif (root / name).exists():
+                return None
     return found if len(found) <= MAX_FILES else None
+
+
+def _walk(folder: Path, most: int) -> list[str]:
+    """The files of a folder, one more than asked for where there are more."""
+    found: list[str] = []
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            found.append(path.relative_to(folder).as_posix())
+        if len(found) > most:
+            break
+    return sorted(found)
+
+
+def _hash_file(path: Path) -> FileMark | None:
+    """Hash a file as git would; None for one that is gone, no plain file, or too large."""
+    with suppress(OSError):
+        if path.is_symlink():
+            content, mode = str(path.readlink()).encode(), "120000-"
+        else:
+            about = path.stat()
+            if not path.is_file() or about.st_size > MAX_HASHED_BYTES:
+                return None
+            content, mode = path.read_bytes(), "100755-" if about.st_mode & 0o100 else ""
+        digest = hashlib.sha1(b"blob %d\0%b" % (len(content), content), usedforsecurity=False).hexdigest()
+        return FileMark(f"{mode}{digest[:_DIGEST]}", len(content))
+    return None
 
 
 def _parse_tree(printed: str) -> Iterator[tuple[str, FileMark]]:
@@ -184,7 +239,5 @@ def _read_manifests(root: Path, files: Mapping[str, FileMark]) -> dict[str, str]
         is_wanted = base in MANIFESTS or (base.endswith(".txt") and ("require" in base or "constr" in base))
         path = root / name
         if is_wanted and mark.size_bytes <= MAX_MANIFEST // 4 and not path.is_symlink() and len(found) < MAX_MANIFESTS:
-            text = _read(path)
-            if text is not None:
-                found[name] = text
+            found[name] = _read(path) or ""
     return found

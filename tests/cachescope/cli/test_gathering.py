@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from backports import zstd
 
-from cachescope.cli.gathering import gather, gather_context, list_files
-from cachescope.surroundings import MAX_TEXT, Surroundings
+from cachescope.cli.gathering import MAX_HASHED_BYTES, MAX_HASHED_FILES, gather, gather_context, list_files
+from cachescope.surroundings import MAX_MANIFEST, MAX_TEXT, FileMark, Surroundings
 
 DOCKERFILE = "FROM node:22\nCOPY package.json .\nRUN npm ci\n"
 
@@ -56,16 +56,69 @@ def test_a_build_is_found_with_its_files(code: Path, words: list[str], place: st
     assert found.command == tuple(words)
 
 
-def test_a_change_of_content_or_mode_shows_in_the_list(code: Path) -> None:
-    before = list_files(code, code)
+def listed(code: Path, dockerignore: str | None = None) -> dict[str, FileMark]:
+    """The files of the checkout as the builder sees them."""
+    found = list_files(code, code, dockerignore)
+    assert found is not None
+    return found
+
+
+def test_a_change_shows_before_and_after_it_was_committed(code: Path) -> None:
+    before = listed(code)
     write(code / "README.md", "# Changed")
     (code / "api" / "src" / "main.js").chmod(0o755)
-    assert list_files(code, code) is None, "what lies on the disk is not what was committed"
-    git(code, "commit", "-q", "-a", "-m", "Change")
-    after = list_files(code, code)
-    assert before is not None
-    assert after is not None
-    assert {path for path in after if after[path] != before[path]} == {"README.md", "api/src/main.js"}
+    (code / "api" / "package.json").unlink()
+    (code / "link").symlink_to("README.md")
+    edited = listed(code)
+    git(code, "add", "--all")
+    git(code, "commit", "-q", "-m", "Change")
+    assert listed(code) == edited
+    assert {path for path in before.keys() | edited.keys() if edited.get(path) != before.get(path)} == {
+        "README.md",
+        "api/src/main.js",
+        "api/package.json",
+        "link",
+    }
+
+
+def test_files_that_git_does_not_know_count_unless_the_builder_never_sees_them(code: Path) -> None:
+    write(code / ".gitignore", "dist\nnode_modules\n")
+    git(code, "add", ".")
+    git(code, "commit", "-q", "-m", "Ignore")
+    for name in ("dist/app.js", "dist/deep/more.js", "node_modules/a/index.js", "notes.txt"):
+        write(code / name, "x")
+    found = listed(code, "node_modules\n")
+    assert {"dist/app.js", "dist/deep/more.js", "notes.txt"} <= found.keys()
+    assert "node_modules/a/index.js" not in found
+    assert sorted(list_files(code / "api", code, "") or ()) == sorted(path for path in found if path.startswith("api/"))
+
+
+def test_a_list_that_would_be_incomplete_is_none(code: Path) -> None:
+    for number in range(MAX_HASHED_FILES + 1):
+        write(code / "dist" / f"{number}.js", "x")
+    assert list_files(code, code, None) is None
+    assert list_files(code, code, "dist") is not None
+    with (code / "large.bin").open("wb") as file:
+        file.truncate(MAX_HASHED_BYTES + 1)
+    assert list_files(code, code, "dist") is None
+
+
+def test_a_checkout_without_a_commit_or_whose_git_fails_has_no_list(code: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    git(empty, "init", "-q")
+    assert list_files(empty, empty, None) is None
+    assert list_files(code, code, None, lambda *_: None) is None
+
+
+def test_of_manifests_only_what_can_be_read_is_told(code: Path) -> None:
+    (code / "api" / "Gemfile").symlink_to("package.json")
+    write(code / "api" / "requirements.txt", "flask")
+    git(code, "add", ".")
+    git(code, "commit", "-q", "-m", "More")
+    write(code / "api" / "Cargo.toml", "x" * (MAX_MANIFEST + 1))
+    found = gather(["docker", "build", "api"], code)
+    assert sorted(found.texts) == ["api/package.json", "api/requirements.txt"]
 
 
 def test_a_folder_without_git_still_has_a_dockerfile(tmp_path: Path) -> None:
@@ -73,6 +126,12 @@ def test_a_folder_without_git_still_has_a_dockerfile(tmp_path: Path) -> None:
     found = gather(["podman", "build", "."], tmp_path)
     assert found.dockerfiles == {"": "FROM a\n"}
     assert (found.files, found.dockerignore) == (None, "")
+
+
+def test_a_dockerfile_outside_of_the_context_is_named_by_its_name(code: Path) -> None:
+    write(code / "docker" / "api.Dockerfile", "FROM a\n")
+    found = gather(["docker", "build", "-f", "docker/api.Dockerfile", "api"], code)
+    assert (found.dockerfiles, found.dockerfile_path, found.context) == ({"": "FROM a\n"}, "api.Dockerfile", "api")
 
 
 def test_the_ignore_file_of_a_dockerfile_comes_before_that_of_the_context(code: Path) -> None:
