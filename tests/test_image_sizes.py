@@ -16,11 +16,13 @@ from integrations.images import IMAGES
 from integrations.images.base import Options
 from integrations.measure import EVERYWHERE, measured_document
 from service.app import create_app
+from service.auth.sessions import SESSION_COOKIE
 from service.auth.tokens import hash_token
 from store.database import get_engine, reading, transaction
 from store.models import Measuring, Repository, Team, Token
 from store.queries import image_sizes, repositories, sources
 from tests import serving
+from tests.dashboards.conftest import COOKIE, add_reader
 from tests.engines import BASE, Engine, docker_engine
 from tests.factories import make_team
 from tests.registries import Registry, docker_registry
@@ -123,6 +125,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
             repository = repositories.get_or_create_repository(session, team.id, "shop/api")
             source = sources.create_source(session, team.id, name="registry", provider="registry", secret=SECRET)
             session.add(Token(id="1", team_id=team.id, name="read", scope="read", token_hash=hash_token("r"), hint="r"))
+            add_reader(session, team, "owner")
             source_id, repository_id = source.id, repository.id
         with (
             serving.serve(app) as url,
@@ -177,6 +180,19 @@ def test_the_api_says_which_instruction_made_a_version_grow_and_which_shrink(wor
     assert shrunk["blamed"]["change"] == "removed"
     assert shrunk["blamed"]["instruction"].startswith("RUN /bin/busybox dd")
     assert [bool(one["overruns"]) for one in found] == [number in (8, 9) for number in range(1, 13)]
+
+
+def test_the_page_says_the_same(world):
+    cookies = {SESSION_COOKIE: COOKIE}
+    path = f"/teams/acme/repositories/{world.repository_id}/images/{world.image_id}"
+    html = httpx.get(f"{world.client.base_url}{path}", cookies=cookies).text.replace("\u00a0", " ")
+    table = html.partition('id="versions"')[2]
+    rows = {tag: table.partition(f">{tag}<")[2].partition("</tr>")[0] for tag in ("v8", "v10")}
+    assert "+30 MB" in rows["v8"]
+    assert "RUN /bin/busybox dd" in rows["v8"]
+    assert "over budget" in rows["v8"]
+    assert "−31 MB" in rows["v10"]
+    assert "RUN /bin/busybox dd" in rows["v10"]
 
 
 def test_what_an_engine_measured_completes_the_same_versions(world, monkeypatch):
