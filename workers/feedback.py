@@ -218,17 +218,22 @@ def _tell_of_builds(scene: _Scene, forge: Forge) -> str | None:
         return "The builds of this log are no longer there."
     pull = _find_pull_request(forge, images[0])
     pipeline_id = scene.task.parameters.get("pipeline_id")
-    notes = []
+    notes: list[str | None] = []
+    refused: list[FeedbackRefusedError] = []
     for shown, report, name, is_latest in zip(images, reports, names, latest, strict=False):
         if pull is not None and pull.is_foreign:
             report = replace(report, is_foreign=True)
-        if scene.policy.mode != Mode.OFF and report.commit is not None:
-            verdict = feedback.judge(report, scene.policy)
-            _check(
-                forge, shown, report.commit, Check(name=name, verdict=verdict, url=report.url, pipeline_id=pipeline_id)
-            )
+        try:
+            if scene.policy.mode != Mode.OFF and report.commit is not None:
+                verdict = feedback.judge(report, scene.policy)
+                check = Check(name=name, verdict=verdict, url=report.url, pipeline_id=pipeline_id)
+                _check(forge, shown, report.commit, check)
+        except FeedbackRefusedError as error:  # a token may be allowed one and not the other
+            refused.append(error)
         if scene.policy.comments:
             notes.append(_comment(scene, forge, shown, report, pull, is_latest=is_latest))
+    if refused:
+        raise refused[0]
     return next((note for note in notes if note), None)
 
 

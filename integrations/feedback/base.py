@@ -151,7 +151,9 @@ class Api:
         if answer.is_success:
             return answer
         pause = answer.retry_after(time.time())
-        if answer.status in {408, 425, 429} or answer.status >= 500 or (answer.status == 403 and pause is not None):
+        # GitHub's secondary limits say so in words alone.
+        is_limited = answer.status == 403 and (pause is not None or b"rate limit" in answer.content[:2000].lower())
+        if answer.status in {408, 425, 429} or answer.status >= 500 or is_limited:
             raise ForgeBusyError(f"The forge answered {answer.status} to {method} {_shown(path)}.", pause)
         if answer.status in missing:
             return None
@@ -162,11 +164,16 @@ class Api:
         answer = self.call(method, path, **options)
         return None if answer is None else answer.json()
 
-    def pages(self, path: str) -> Iterator[list[dict[str, Any]]]:
-        """Yield the objects of a list page by page, as far as anybody reads: the pages are counted by us."""
+    def pages(
+        self, path: str, *, size: str = "per_page", headers: Mapping[str, str] | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield the objects of a list page by page, as far as anybody reads: the pages are counted by us.
+
+        `size` is what the forge calls the length of a page.
+        """
         mark = "&" if "?" in path else "?"
         for number in range(1, MOST_PAGES + 1):
-            answer = self.call("GET", f"{path}{mark}per_page={PAGE}&limit={PAGE}&page={number}")
+            answer = self.call("GET", f"{path}{mark}{size}={PAGE}&page={number}", headers=headers)
             rows = answer.json() if answer is not None else []
             if not isinstance(rows, list):
                 raise FeedbackRefusedError(f"The forge answered no list to GET {_shown(path)}.")

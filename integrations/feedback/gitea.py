@@ -11,6 +11,7 @@ class Gitea(GitHub):
     """One repository of Gitea or Forgejo."""
 
     headers = {"accept": "application/json"}  # noqa: RUF012 - never written to
+    page_size = "limit"
 
     def __init__(self, api: Api, repository: str, *, app_id: str | None = None) -> None:
         super().__init__(api, repository, app_id=None)

@@ -4,6 +4,7 @@ Only Apps may write check runs. Limits and answers are those of https://docs.git
 characters, the description of a status 140, the list of a pull request's files ends at 3,000.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from cachescope.feedback import Conclusion, describe
@@ -30,6 +31,7 @@ class GitHub:
     """One repository of GitHub; Gitea speaks a dialect of the same."""
 
     headers = _HEADERS
+    page_size = "per_page"
 
     def __init__(self, api: Api, repository: str, *, app_id: str | None) -> None:
         self._api = api
@@ -53,7 +55,7 @@ class GitHub:
 
     def find_comment(self, number: int, marker: str) -> str | None:
         """Find our comment; see `Forge`."""
-        for page in self._api.pages(f"{self._root}/issues/{number}/comments"):
+        for page in self._pages(f"{self._root}/issues/{number}/comments"):
             for comment in page:
                 if str(comment.get("body", "")).startswith(marker) and self._is_ours(comment):
                     return str(number_of(comment.get("id")))
@@ -106,7 +108,7 @@ class GitHub:
         """List the files of a pull request; see `Forge`."""
         paths: list[str] = []
         count = 0
-        for page in self._api.pages(f"{self._root}/pulls/{number}/files"):
+        for page in self._pages(f"{self._root}/pulls/{number}/files"):
             count += len(page)
             for row in page:
                 paths += [
@@ -119,6 +121,9 @@ class GitHub:
         address = f"{self._root}/contents/{quoted_path(path)}?ref={quoted_path(ref)}"
         headers = {**self.headers, "accept": "application/vnd.github.raw+json"}
         return text_of(self._api.call("GET", address, missing=(403, 404), headers=headers), cap_bytes)
+
+    def _pages(self, path: str) -> Iterator[list[dict[str, Any]]]:
+        return self._api.pages(path, size=self.page_size, headers=self.headers)
 
     def _is_ours(self, comment: dict[str, Any]) -> bool:
         if self._app_id is not None:

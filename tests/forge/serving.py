@@ -76,6 +76,8 @@ def _asked(request: Request, status: int, body: bytes) -> Asked:
 def _refused(forge: Forge, request: Request) -> Response | None:
     if forge.is_down:
         return Response("upstream is down", 503)
+    if forge.forbidden and forge.forbidden in request.url.path and request.method != "GET":
+        return JSONResponse({"message": forge.forbidden_because}, 403)
     if forge.limit is not None:
         with forge.lock:
             left = forge.limit

@@ -109,6 +109,9 @@ class Forge:
     limit: int | None = None
     """How many requests are left before 403 with `X-RateLimit-Remaining: 0`; None means no limit."""
     reset_seconds: int = 60
+    forbidden: str = ""
+    """A part of the addresses to which nobody may write, whatever token they have; empty forbids nothing."""
+    forbidden_because: str = "Resource not accessible by personal access token"
     page_size: int = 30
     url: str = ""
     blob_url: str = ""

@@ -220,6 +220,16 @@ def test_a_forge_that_is_down_or_counts_is_asked_later(connect: Connect, there: 
     assert 50 <= (caught.value.seconds or 0) <= 60
 
 
+def test_a_second_limit_that_is_told_in_words_alone_is_waited_for_too(
+    connect: Connect, there: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(there, "forbidden", "/comments")
+    monkeypatch.setattr(there, "forbidden_because", "You have exceeded a secondary rate limit. Please wait.")
+    with pytest.raises(ForgeBusyError) as caught:
+        connect("github").forge.write_comment(12, MARKER)
+    assert caught.value.seconds is None
+
+
 def test_a_forge_that_is_not_there_is_asked_later() -> None:
     with HttpClient(LOOPBACK) as client:
         api = Api(client, "http://127.0.0.1:9", {})

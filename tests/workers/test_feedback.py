@@ -397,6 +397,16 @@ def test_credentials_that_may_not_write_end_a_task_with_a_sentence(at: SimpleNam
     assert "Give them the right to write" in task(key).error
 
 
+def test_a_token_that_may_comment_only_comments_and_says_what_it_may_not(at: SimpleNamespace) -> None:
+    on_main(at, warm(**COLD))
+    key = push(at, warm(**COLD))
+    at.forge.forbidden = "/statuses/"
+    tell()
+    at.forge.forbidden = ""
+    assert len(bodies(at.remote, 12)) == 1
+    assert (task(key).state, "403 to POST /repos/acme/api/statuses/" in task(key).error) == ("failed", True)
+
+
 def test_a_network_that_the_server_does_not_allow_is_not_reached(
     at: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
