@@ -221,8 +221,7 @@ class _Tracer:
             ]
         candidates = [p for p in candidates if self.steps[p].target == chain[0]] or candidates
         if index == 1:
-            # An image that two stages stand on is far likelier shared than the first layer of a stage on a stage.
-            return [p for p in candidates if self.steps[p].instruction == "FROM"] or candidates
+            return candidates
         # A target that is built without cache runs again what another one took from it, under the same name.
         same = [p for p in candidates if _work(self.steps[p]) == _work(self.steps[candidates[0]])]
         return ([p for p in same if is_missed(self.steps[p])] or same)[:1] if below is not None else same[:1]

@@ -225,7 +225,42 @@ CMD ["/tmp/wheels"]
     },
 )
 
-PROJECTS = {p.name: p for p in (HARVEST, LANTERN, ORCHARD, FERRY, KILN, MOSAIC, PULLEY)}
+BEACON = Project(
+    name="beacon",
+    files={
+        "Dockerfile": """FROM BASE AS base
+ENV LIGHT=white
+
+FROM base AS deps
+WORKDIR /app
+COPY package.list lock.list ./
+RUN cat *.list > modules && sleep 0.2
+
+FROM base AS builder
+WORKDIR /app
+COPY --from=deps /app/modules ./modules
+COPY . .
+ARG RELEASE=dev
+RUN cat src/*.txt modules > bundle && sleep 0.2
+
+FROM base AS runner
+WORKDIR /app
+RUN echo user > /etc/lamp-user
+COPY --from=builder /app/bundle ./
+COPY public ./public
+USER 1000
+CMD ["cat", "bundle"]
+""",
+        ".dockerignore": ".git\ndocs\n",
+        "package.list": "lamp\n",
+        "lock.list": "lamp=1\n",
+        "src/main.txt": "main\n",
+        "public/logo.txt": "logo\n",
+        "docs/a.txt": "a\n",
+    },
+)
+
+PROJECTS = {p.name: p for p in (BEACON, HARVEST, LANTERN, ORCHARD, FERRY, KILN, MOSAIC, PULLEY)}
 
 DOCKERFILE = "Dockerfile"
 FILES = "files_changed"
@@ -390,4 +425,36 @@ CASES = [
         options=["--cache-from", "type=registry,ref=REGISTRY/pulley:gone"],
     ),
     Case("pulley", "import-not-asked-for", "cache_not_imported", None, prune=True, expected=False, cache=True),
+    # beacon: a bare base under all stages, as web frameworks propose it
+    Case("beacon", "source", FILES, append("src/main.txt", "x\n"), ("src/main.txt",)),
+    Case(
+        "beacon",
+        "lock-file",
+        FILES,
+        append("lock.list", "oil=2\n"),
+        ("lock.list",),
+    ),
+    Case("beacon", "asset-of-two-copies", FILES, append("public/logo.txt", "x\n"), ("public/logo.txt",)),
+    Case(
+        "beacon",
+        "env-of-base",
+        TEXT,
+        replace(DOCKERFILE, "LIGHT=white", "LIGHT=red"),
+        ("Dockerfile",),
+        causes={"COPY . .": FILES},
+    ),
+    Case("beacon", "argument", ARG, None, options=["--build-arg", "RELEASE=2"], expected=False),
+    Case("beacon", "no-cache", "no_cache_requested", None, options=["--no-cache"], expected=False),
+    Case("beacon", "filter", "no_cache_requested", None, options=["--no-cache-filter", "deps"], expected=False),
+    Case("beacon", "ignored", None, append("docs/a.txt", "x\n")),
+    Case("beacon", "pruned", "cache_lost", None, prune=True, expected=False),
+    Case(
+        "beacon",
+        "after-another-change",
+        TEXT,
+        replace(DOCKERFILE, "echo user", "echo keeper"),
+        ("Dockerfile",),
+        causes={"COPY . .": FILES},
+        dirty_before=append("src/main.txt", "before\n"),
+    ),
 ]
