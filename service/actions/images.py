@@ -21,6 +21,7 @@ from store.models import ImageSize, Repository, SizedImage
 from store.queries import image_sizes, measurings, repositories
 from store.queries.image_sizes import Version
 from workers.feedback import ask_again
+from workers.tasks.detecting import watch_again
 from workers.tasks.measuring import hint
 
 
@@ -112,6 +113,7 @@ def accept_measured(
     saved = image_sizes.save_measured(session, sized, image, way="engine", release=release, contents=contents)
     if release.build_id is not None:
         ask_again(session, release.build_id)
+        watch_again(session, release.build_id)
     return sized, saved
 
 

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cachescope import wording
 from cachescope.errors import ConflictError, InvalidValueError, NotFoundError
 from cachescope.watching import Watch
 from service.auth.permissions import Viewer
-from store.models import Incident, Repository, Team
+from store.models import Incident, Team
 from store.models.incidents import ACTIVE_STATES, INCIDENT_STATES
 from store.queries import incidents
 from store.queries.incidents import Change
@@ -126,7 +125,7 @@ def decide(session: Session, viewer: Viewer, incident_id: int, decision: Decisio
     incident = find_incident(session, viewer, incident_id)
     viewer.require(incident.team_id, "member", "decide on alerts")
     if incident.repository_id is not None:  # a build may be about to change it
-        _lock(session, incident.repository_id)
+        incidents.lock(session, incident.repository_id)
         session.refresh(incident, ["state", "muted_until", "owner_id"])
     if decision.action not in ACTIONS:
         raise InvalidValueError("action", f'"{decision.action[:40]}" is no action. Known: {", ".join(ACTIONS)}.')
@@ -189,7 +188,7 @@ def _take_back(session: Session, incident: Incident, now: datetime) -> None:
     """Undo what was accepted or closed; what the detector has acted on since is seen anew when it goes on."""
     was_accepted = incident.state == "accepted"
     if incident.image_id is not None and incident.repository_id is not None:
-        _lock(session, incident.repository_id)
+        incidents.lock(session, incident.repository_id)
         watch = incidents.load_watch(session, incident.image_id) or Watch()
         is_pending = watch.take_back(incident.kind, incident.key)
         if not is_pending and was_accepted:
@@ -209,12 +208,7 @@ def _take_back(session: Session, incident: Incident, now: datetime) -> None:
 def _tell_detector(session: Session, incident: Incident, action: str, now: datetime) -> None:
     if incident.image_id is None or incident.repository_id is None:
         return  # a fleet's: its members are told
-    _lock(session, incident.repository_id)
+    incidents.lock(session, incident.repository_id)
     watch = incidents.load_watch(session, incident.image_id) or Watch()
     watch.decide(action, incident.kind, incident.key, now.timestamp())
     incidents.save_watch(session, incident.repository_id, incident.image_id, watch)
-
-
-def _lock(session: Session, repository_id: int) -> None:
-    """Keep the worker from saving what the detector remembers at the same time."""
-    session.execute(select(Repository.id).where(Repository.id == repository_id).with_for_update(key_share=True))

@@ -15,7 +15,18 @@ from sqlalchemy.orm import Session, joinedload
 
 from cachescope.regressions.base import Incident as Found
 from cachescope.watching import Watch
-from store.models import Build, BuildImage, DetectorState, Incident, IncidentEvent, Repository, Run, Step, StepText
+from store.models import (
+    Build,
+    BuildImage,
+    DetectorState,
+    ImageSize,
+    Incident,
+    IncidentEvent,
+    Repository,
+    Run,
+    Step,
+    StepText,
+)
 from store.models.incidents import ACTIVE_STATES
 
 SAME_WITHIN = timedelta(hours=2)
@@ -36,6 +47,16 @@ class Change:
     what: str
     was: str = "open"
     """The state that people saw before."""
+
+
+def lock(session: Session, repository_id: int) -> None:
+    """Let nobody else change what the detector remembers of a repository until the transaction ends."""
+    session.execute(select(Repository.id).where(Repository.id == repository_id).with_for_update(key_share=True))
+
+
+def find_size(session: Session, build_id: int) -> int | None:
+    """The compressed size of the image that a build made, of its largest platform; None where nobody measured it."""
+    return session.scalar(select(func.max(ImageSize.compressed_bytes)).where(ImageSize.build_id == build_id))
 
 
 def load_watch(session: Session, image_id: int) -> Watch | None:

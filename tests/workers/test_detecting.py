@@ -11,7 +11,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cachescope.model import BaseImage, Outcome, Step
-from store.models import AlertRule, Build, DetectorState, Incident, IncidentEvent, Message, Repository
+from store.models import (
+    AlertRule,
+    Build,
+    DetectorState,
+    ImageSize,
+    Incident,
+    IncidentEvent,
+    Message,
+    Repository,
+    SizedImage,
+)
 from store.queries import channels, incidents
 from store.settings import get_settings as get_store_settings
 from tests.factories import make_build, make_repository, make_step, make_team, save_build
@@ -190,6 +200,32 @@ def test_replaying_thirty_days_gives_the_same_incidents(session: Session) -> Non
     play(session, second, builds)
     assert all_of(first)
     assert all_of(first) == all_of(second)
+
+
+def test_an_image_that_grew_is_told_once_it_has_been_measured(session: Session) -> None:
+    repository = make_repository(session)
+    sized = SizedImage(team_id=repository.team_id, repository_id=repository.id, name="acme/api")
+    session.add(sized)
+    session.flush()
+    for number, told in enumerate(story(fixed=False)[:20]):
+        build_id = take(session, repository, told)
+        session.add(
+            ImageSize(
+                sized_image_id=sized.id,
+                repository_id=repository.id,
+                platform="linux/amd64",
+                version_key=str(number),
+                build_id=build_id,
+                compressed_bytes=100_000_000 if number < 16 else 160_000_000,
+                released_at=told.at,
+            )
+        )
+        session.flush()
+        detecting.watch_again(session, build_id)
+    incident = session.scalars(select(Incident)).one()
+    assert (incident.kind, incident.metric, incident.commit_id) == ("size", "size", "c16")
+    assert "60 MB" in incident.evidence
+    detecting.watch_again(session, 10_000)
 
 
 def test_a_memory_that_cannot_be_read_is_made_from_the_stored_builds(session: Session) -> None:

@@ -5,6 +5,7 @@ that dies leaves neither. What is to be told becomes messages in that transactio
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -25,10 +26,19 @@ logger = structlog.get_logger(__name__)
 HISTORY = timedelta(days=30)
 
 
+def watch_again(session: Session, build_id: int) -> None:
+    """Watch a build once more now that the size of its image is known."""
+    build = session.get(Build, build_id)
+    repository = session.get(Repository, build.repository_id) if build is not None else None
+    if repository is not None:
+        watch_builds(session, repository, [build_id])
+
+
 def watch_builds(session: Session, repository: Repository, build_ids: Sequence[int]) -> None:
     """Watch builds that were saved just now; a fault here is logged and costs no build."""
     try:
         with session.begin_nested():
+            incidents.lock(session, repository.id)
             changes = [
                 change
                 for build_id in build_ids
@@ -64,10 +74,13 @@ def _observe_images(
         return
     read = builds.read_build(build, rows)
     run = session.get_one(Run, build.run_id)
+    # Which of several images was measured cannot be told by what the log prints.
+    is_alone = len({step.image_id for step, _ in rows if step.image_id is not None}) == 1
+    size_bytes = incidents.find_size(session, build.id) if is_alone else None
     for image_id, positions in sorted(members.items()):
         observed = _observe(repository, build, read, run, positions)
         if observed is not None:
-            yield image_id, observed
+            yield image_id, replace(observed, size_bytes=size_bytes)
 
 
 def _observe(

@@ -23,6 +23,7 @@ from store.queries import image_sizes, measurings
 from store.queries.measurings import MeasuringClaim
 from workers.app import app
 from workers.feedback import ask_again
+from workers.tasks.detecting import watch_again
 
 logger = structlog.get_logger(__name__)
 
@@ -112,6 +113,7 @@ def _measure(held: MeasuringClaim) -> None:
         image_sizes.save_measured(session, sized, image, way="registry", release=release)
         if release.build_id is not None:
             ask_again(session, release.build_id)
+            watch_again(session, release.build_id)
         warnings = " ".join(image.warnings)[:2000] or None
         if not measurings.finish(session, held, "done", datetime.now(UTC), error=warnings):
             logger.warning("lease_lost")
