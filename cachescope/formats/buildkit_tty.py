@@ -13,6 +13,7 @@ cut at the screen's width, and a low screen leaves rows out; captured logs may h
 """
 
 import re
+from collections.abc import Iterator
 
 from cachescope.formats._buildkit import STEP_CAP, Solve, Vertex, decode, is_last_word, without_label
 from cachescope.formats.base import FoundBuild, LogParser
@@ -33,6 +34,18 @@ _STATES = {b"CACHED": StepStatus.CACHED, b"ERROR": StepStatus.FAILED, b"CANCELED
 # Compose that builds with bake counts what it built below the rows.
 _BUILT = re.compile(rb"[ \t]{0,16}\[\+\] (?:B|b)uild(?:ing)? (\d{1,4})/\1(?!\d)")
 _COMPOSE = re.compile(rb"Building ([\w.-]{1,128})\s*")
+_OPENINGS = (b"=> ", b"[+] Building ")
+_WORDS = (
+    b"=> ",
+    b"[+] ",
+    b" > ",
+    b"failed ",
+    b"context canceled",
+    b"did not complete",
+    b"Check complete",
+    b"WARNING: No",
+    b"\x1b",
+)
 _SHORTEST_CUT = 24
 _FRAME_ROWS = 2_000
 _IDLE = 200
@@ -170,15 +183,43 @@ class _Parser:
         strip = self._prefix.strip
         if not chunk.endswith(b"\n"):
             self._cut_line = first_line + chunk.count(b"\n")
-        for number, raw in enumerate(chunk.split(b"\n"), first_line):
+        # Most words stand nowhere in a chunk, and most lines below a screen hold none: a look is cheaper than a line.
+        words = [word for word in _WORDS if word in chunk]
+        for number, raw in self._telling_lines(chunk, first_line):
             screen = self._screen
             if screen is not None and number > screen.idle_at:
                 self._rest(screen, number)
-            if b"=> " in raw or b"[+] Building " in raw or self._screen is not None:
-                self._line(strip(raw).text, number)
+                screen = self._screen
+            for word in _OPENINGS if screen is None else words:
+                if word in raw:
+                    self._line(strip(raw).text, number)
+                    break
+            else:
+                if screen is not None and screen.last_row is not None and screen.last_row.duration is None:
+                    self._line(strip(raw).text, number)
             if b"Building " in raw and (service := _COMPOSE.fullmatch(strip(raw).text)):
                 self._service = service[1].decode(errors="replace"), number
         return None
+
+    def _telling_lines(self, chunk: bytes, number: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines that may matter, with their numbers: while no screen is open only those that may open one."""
+        upcoming = {word: chunk.find(word) for word in (b"=> ", b"Building ")}
+        position = 0
+        while position < len(chunk):
+            if self._screen is None:
+                for word, at in upcoming.items():
+                    if 0 <= at < position:
+                        upcoming[word] = chunk.find(word, position)
+                nearest = min((at for at in upcoming.values() if at >= 0), default=-1)
+                if nearest < 0:
+                    return
+                start = chunk.rfind(b"\n", position, nearest) + 1 or position
+                number += chunk.count(b"\n", position, start)
+                position = start
+            end = chunk.find(b"\n", position)
+            end = len(chunk) if end < 0 else end
+            yield number, chunk[position:end]
+            position, number = end + 1, number + 1
 
     def _rest(self, screen: _Screen, number: int) -> None:
         """Read on without a screen that has been left: the lines of a long log need not all be looked at."""
@@ -364,7 +405,9 @@ class _BuildkitTty:
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return 0.95 for a frame's head with rows, 0.5 for rows, 0.3 for a head alone."""
         has_head, rows = False, 0
-        for raw in head.split(b"\n")[:4000]:
+        for raw in head.split(b"\n", 4000)[:4000]:
+            if b"=> " not in raw and b"[+] Building " not in raw:
+                continue
             text = prefix.strip(raw).text
             text = text[lead.end() :] if (lead := _LEAD.match(text)) is not None else text
             if _HEAD.match(text):
