@@ -42,7 +42,7 @@ from cachescope.formats._buildkit import (
     without_label,
 )
 from cachescope.formats.base import FoundBuild, LogParser
-from cachescope.instructions import parse_step_name
+from cachescope.instructions import StepName, parse_step_name
 from cachescope.model import StepKind, StepStatus
 from cachescope.prefixes._stamps import parse_stamp
 from cachescope.prefixes.base import LinePrefix
@@ -194,11 +194,24 @@ class _Build(Solve):
             return 0
         place = self._places.get((new.target, new.stage, new.platform))
         if place is None:
+            if not self._may_have(new):
+                return -4
             image = new.text.partition(" ")[2].partition("@")[0]
             loads = f"load metadata for {image}" if new.instruction == "FROM" else None
             return 2 if loads and any(vertex.name.endswith(loads) for vertex in self.vertices.values()) else 0
         total, indexes = place
         return 3 if total == new.total and new.index not in indexes else -4
+
+    def _may_have(self, new: StepName) -> bool:
+        """Tell whether a step's place is of the kind that this build prints: none, a stage, or a target in front."""
+        if self._places and (new.platform is None) != any(platform is None for _, _, platform in self._places):
+            return False
+        if self._targets:
+            return new.target is not None or new.stage in self._targets
+        if not self._places:
+            return True
+        has_stages = any(stage is not None for _, stage, _ in self._places)
+        return new.target is None and (new.stage is not None) == has_stages
 
 
 class _Parser:

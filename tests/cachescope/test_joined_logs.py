@@ -61,3 +61,30 @@ def test_two_logs_in_one_read_like_each_alone(first, second):
         told(build) for name in (first, second) for build in alone(name).builds
     ]
     assert not [text for text in reading.warnings if "cut off" in text or "are missing" in text]
+
+
+def block(number, name, end="DONE 0.1s"):
+    return f"#{number} {name}\n#{number} {end}\n\n"
+
+
+def first_blocks(image):
+    return [
+        block(1, "[internal] load build definition from Dockerfile"),
+        block(2, f"[internal] load metadata for {image}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "places",
+    [("[{}/3]", "[app {}/3]"), ("[{}/3]", "[linux/arm64 {}/3]"), ("[web {}/3]", "[linux/amd64 web {}/3]")],
+)
+def test_of_two_builds_mixed_a_step_belongs_to_the_one_that_prints_such_places(places):
+    logs = []
+    for build, place in enumerate(places):
+        steps = [f"FROM docker.io/library/a{build}", f"RUN make {build}", f"RUN test {build}"]
+        named = [block(number + 3, f"{place.format(number + 1)} {step}") for number, step in enumerate(steps)]
+        logs.append([*first_blocks(f"docker.io/library/a{build}"), *named, block(6, "exporting to image")])
+    mixed = "".join(part for pair in zip(*logs, strict=True) for part in pair)
+    builds = read_builds([mixed.encode()]).builds
+    told_steps = [[step.text for step in build.steps if step.instruction] for build in builds]
+    assert told_steps == [[f"FROM docker.io/library/a{n}", f"RUN make {n}", f"RUN test {n}"] for n in (0, 1)]
