@@ -48,6 +48,8 @@ LEASE = timedelta(minutes=5)
 """How long a task stays with a worker: longer than all requests of one task may take."""
 GIVE_UP_AFTER = timedelta(hours=24)
 LONGEST_PAUSE = timedelta(minutes=10)
+AWAY = timedelta(seconds=60)
+"""How long at most a forge that did not answer is left alone by everything else of its source."""
 MOST_IMAGES = 20
 """Of one log; a bake file of a hundred targets is not to fill a pull request."""
 RECENT = timedelta(days=30)
@@ -136,7 +138,7 @@ def work_off(held: FeedbackClaim) -> None:
         try:
             said = _tell(held)
         except (ForgeBusyError, UnreachableError, PausedError, NotYetError) as error:
-            _put_off(held, str(error), getattr(error, "seconds", None))
+            _put_off(held, str(error), getattr(error, "seconds", None), is_away=True)
         except CachescopeError as error:
             logger.warning("feedback_refused", reason=str(error))
             _end(held, "failed", str(error))
@@ -152,7 +154,7 @@ def _end(held: FeedbackClaim, state: str, said: str | None) -> None:
         rows.finish(session, held, state=state, error=said and said[:2000], finished_at=datetime.now(UTC))
 
 
-def _put_off(held: FeedbackClaim, reason: str, seconds: float | None) -> None:
+def _put_off(held: FeedbackClaim, reason: str, seconds: float | None, *, is_away: bool = False) -> None:
     now = datetime.now(UTC)
     with transaction() as session:
         task = session.get(FeedbackTask, held.task_id)
@@ -164,6 +166,9 @@ def _put_off(held: FeedbackClaim, reason: str, seconds: float | None) -> None:
         pause = timedelta(seconds=seconds + 1) if seconds is not None else min(LONGEST_PAUSE, doubled)
         at = now + pause * uniform(1.0, 1.2)  # noqa: S311 - to spread retries, not to guard anything
         rows.finish(session, held, state="new", error=reason[:2000], next_at=at)
+        if task is not None and is_away:
+            # The next one would wait as long for nothing. One that a single task offends is not away for the others.
+            rows.put_off_source(session, task.source_id, at if seconds is not None else min(at, now + AWAY))
     logger.info("feedback_put_off", reason=reason, seconds=round(pause.total_seconds()))
 
 

@@ -192,6 +192,16 @@ def claim_next_due(
     return FeedbackClaim(task.id, task.fence, task.attempts)
 
 
+def put_off_source(session: Session, source_id: str, until: datetime) -> None:
+    """Let everything that one source is to tell wait until a time: its forge is away, or wants to be left alone."""
+    session.execute(
+        update(FeedbackTask)
+        .where(FeedbackTask.source_id == source_id, FeedbackTask.state == "new", FeedbackTask.next_at < until)
+        .values(next_at=until),
+        execution_options={"synchronize_session": False},
+    )
+
+
 def finish(session: Session, held: FeedbackClaim, **values: Any) -> bool:
     """Write how a task ended or when it goes on; False when it has passed into other hands or begun anew."""
     return (

@@ -355,21 +355,36 @@ def test_a_forge_that_is_down_is_told_later_and_once(at: SimpleNamespace) -> Non
     key = push(at, warm(**COLD))
     for _ in range(5):
         tell()
-    waiting = task(key)
-    assert waiting.state == "new"
-    assert waiting.attempts == 5
-    assert "503" in waiting.error
+    with reading() as session:
+        waiting = session.scalars(select(FeedbackTask)).all()
+    assert {each.state for each in waiting} == {"new"}
+    assert sum(each.attempts for each in waiting) == 5
+    assert any("503" in (each.error or "") for each in waiting)
     at.forge.is_down = False
     tell()
     assert task(key).state == "done"
     assert len(bodies(at.remote, 12)) == 1
 
 
-def test_a_rate_limit_is_waited_for(at: SimpleNamespace) -> None:
+def test_a_forge_that_is_away_is_asked_by_one_task_at_a_time(at: SimpleNamespace) -> None:
+    at.forge.is_down = True
+    for number in range(4):
+        push(at, warm(**COLD), str(number) * 40, minute=number)
+    tell()
+    assert len(at.forge.requests) == 1
+    with reading() as session:
+        waits = [each.next_at - datetime.now(UTC) for each in session.scalars(select(FeedbackTask))]
+    assert timedelta(0) < min(waits)
+    assert max(waits) < timedelta(seconds=65)
+
+
+def test_a_rate_limit_is_waited_for_by_everything_of_the_source(at: SimpleNamespace) -> None:
     at.forge.limit, at.forge.reset_seconds = 0, 500
-    key = push(at, warm(**COLD))
+    keys = [push(at, warm(**COLD), str(number) * 40, minute=number) for number in range(2)]
     tell_forges()
-    assert timedelta(seconds=480) < task(key).next_at - datetime.now(UTC) < timedelta(seconds=620)
+    for key in keys:
+        assert timedelta(seconds=480) < task(key).next_at - datetime.now(UTC) < timedelta(seconds=620)
+    assert len(at.forge.requests) == 1
 
 
 def test_what_cannot_be_told_for_a_day_is_given_up_and_can_be_asked_for_again(at: SimpleNamespace) -> None:
