@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from enum import StrEnum
 from itertools import pairwise
 
-from cachescope.images.model import Layer, MeasuredImage, PlatformImage, total
+from cachescope.images.model import Layer, MeasuredImage, PlatformImage
 
 _HASHES = re.compile(r"\b(?:dir|file|multi|archive):[0-9a-f]{64}\b")
 _LONG_HASHES = re.compile(r"\b((?:dir|file|multi|archive):[0-9a-f]{8})[0-9a-f]{56}\b")
@@ -300,8 +300,3 @@ def attribute_growth(versions: Sequence[PlatformImage]) -> list[Growth]:
         for name, steps in sums.items()
     ]
     return sorted(grown, key=lambda one: -one.growth_bytes)
-
-
-def added_bytes(changes: Sequence[LayerChange]) -> int | None:
-    """Return the growth of several layers together."""
-    return total(change.growth for change in changes)

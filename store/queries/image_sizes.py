@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cachescope.images.comparing import engine_pull, pull_churn
-from cachescope.images.model import Layer, MeasuredImage, PlatformImage, total
+from cachescope.images.model import Layer, MeasuredImage, PlatformImage
 from cachescope.images.steps import match_steps
 from cachescope.redaction import redact_text
 from store.database import insert
@@ -502,30 +502,3 @@ def load_shared_layers(session: Session, team_id: int, *, limit: int = 20) -> li
             )
         )
     return sorted(shared, key=lambda one: -(one.size_bytes or 0) * (len(one.images) - 1))[:limit]
-
-
-def set_budget(
-    session: Session,
-    sized: SizedImage,
-    *,
-    budget_bytes: int | None,
-    budget_growth: float | None,
-    budget_pull_request_bytes: int | None,
-) -> None:
-    """Set what an image may weigh; None takes a limit away."""
-    session.execute(
-        update(SizedImage)
-        .where(SizedImage.id == sized.id)
-        .values(
-            budget_bytes=budget_bytes,
-            budget_growth=budget_growth,
-            budget_pull_request_bytes=budget_pull_request_bytes,
-        )
-    )
-    session.refresh(sized)
-
-
-def total_bytes(layers: Sequence[Layer]) -> int | None:
-    """The compressed size of layers together, else the unpacked one."""
-    compressed = total(layer.compressed_bytes for layer in layers)
-    return total(layer.unpacked_bytes for layer in layers) if compressed is None else compressed
