@@ -14,7 +14,9 @@ from cachescope.redaction import redact_text
 from integrations.ci import PROVIDERS
 from integrations.ci._app_tokens import read_private_key
 from integrations.http import read_base_url, read_networks
+from service.actions.webhooks import known_sources
 from service.auth.permissions import Viewer
+from store.database import after_commit
 from store.models.accounts import Team
 from store.models.deliveries import Delivery
 from store.models.sources import Hook, Source
@@ -236,6 +238,8 @@ def _networks(text: str) -> str:
 
 
 def _find(session: Session, team: Team, source_id: str) -> Source:
+    # Whoever looks a source up here may be about to change it: the door is to see that at once.
+    after_commit(session, lambda: known_sources.forget(source_id))
     source = sources.find_team_source(session, team.id, source_id)
     if source is None:
         raise NotFoundError("This team has no such source.")

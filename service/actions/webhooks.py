@@ -1,28 +1,27 @@
 """Taking a webhook: verified, kept whole, and read by a worker unless it is plain that it tells of no log."""
 
+import queue
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-import structlog
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from integrations.ci import PROVIDERS
 from integrations.ci.base import CIRun, HookRequest, Ignored, SignatureRefusedError, fold_headers
 from integrations.feedback._events import names_pull_request
-from store.database import after_commit
 from store.logs import LogStore, WrittenLog, write_log
-from store.models.sources import Source
 from store.queries import deliveries, hooks, logs, sources
 from store.types import seal
 from workers.hints import sender
 from workers.hooks import pack_body
 from workers.runs import write_run
 from workers.settings import get_settings
-
-logger = structlog.get_logger(__name__)
 
 KEPT_HEADERS = frozenset({"content-type", "user-agent", "webhook-id", "webhook-timestamp"})
 """What is kept of the headers: never a signature, never a token."""
@@ -46,21 +45,73 @@ class VerifiedHook:
     """What it tells, where that was read at the door; None leaves it to a worker."""
 
 
-def find_hook_source(session: Session, source_id: str) -> tuple[Source | None, list[str]]:
-    """Return the source of an address with the secrets that work now; a source that is switched off is none."""
-    source = sources.find_source(session, source_id)
-    if source is None or source.disabled_at is not None:
-        return None, []
-    return source, sources.secrets_at(source, datetime.now(UTC))
+@dataclass(frozen=True, slots=True)
+class KnownSource:
+    """What the door needs to know of a source."""
+
+    id: str
+    team_id: int
+    repository_id: int | None
+    provider: str
+    scheme: str | None
+    writes: bool
+    """Whether results may be written to its CI system."""
+    secrets: tuple[tuple[str, datetime | None], ...]
+    """Each with its end."""
 
 
-def verify_hook(source: Source | None, secrets: list[str], headers: Mapping[str, str], body: bytes) -> VerifiedHook:
+class KnownSources:
+    """The sources that have lately sent something, for a moment each: their rows need not be read for every webhook.
+
+    What this process changes is forgotten at once, what another one changes after two seconds.
+    """
+
+    def __init__(self, seconds: float = 2.0) -> None:
+        self._seconds = seconds
+        self._kept: dict[str, tuple[float, KnownSource]] = {}
+
+    def peek(self, source_id: str) -> KnownSource | None:
+        """A source that was looked up a moment ago."""
+        until, found = self._kept.get(source_id, (0.0, None))
+        return found if until > time.monotonic() else None
+
+    def load(self, session: Session, source_id: str) -> KnownSource | None:
+        """Look a source up; one that is switched off is none."""
+        source = sources.find_source(session, source_id)
+        if source is None or source.disabled_at is not None:
+            return None
+        found = KnownSource(
+            id=source.id,
+            team_id=source.team_id,
+            repository_id=source.repository_id,
+            provider=source.provider,
+            scheme=source.scheme,
+            writes=source.write_credentials is not None,
+            secrets=sources.all_secrets(source),
+        )
+        if len(self._kept) > 1000:
+            self._kept.clear()
+        self._kept[source_id] = time.monotonic() + self._seconds, found
+        return found
+
+    def forget(self, source_id: str) -> None:
+        """Look it up again the next time."""
+        self._kept.pop(source_id, None)
+
+
+known_sources = KnownSources()
+"""Those of this process."""
+
+
+def verify_hook(source: KnownSource | None, headers: Mapping[str, str], body: bytes) -> VerifiedHook:
     """Check a webhook against the secrets of its source.
 
     An unknown source takes as long and answers the same as a wrong signature. Raises SignatureRefusedError.
     """
     provider = PROVIDERS[source.provider if source else "generic"]
     request = HookRequest(headers=fold_headers(headers.items()), body=body)
+    now = datetime.now(UTC)
+    secrets = [secret for secret, ends_at in source.secrets if ends_at is None or ends_at > now] if source else []
     delivery_id = provider.verify(request, secrets or _NOBODY, time.time(), source.scheme if source else None)
     if source is None or not secrets:
         raise SignatureRefusedError(REFUSED)
@@ -73,13 +124,13 @@ def verify_hook(source: Source | None, secrets: list[str], headers: Mapping[str,
         headers={
             name: value[:300]
             for name, value in request.headers.items()
-            if name in KEPT_HEADERS | provider.event_headers
+            if name in KEPT_HEADERS or name in provider.event_headers
         },
         event=_read(source, request),
     )
 
 
-def _read(source: Source, request: HookRequest) -> CIRun | Ignored | None:
+def _read(source: KnownSource, request: HookRequest) -> CIRun | Ignored | None:
     """Read a small event at once: nine of ten tell of no log, and no worker need look at those.
 
     Whatever goes wrong here is left to a worker, which says so where it can be seen: no event is lost by a bug of ours.
@@ -92,69 +143,126 @@ def _read(source: Source, request: HookRequest) -> CIRun | Ignored | None:
     except Exception:  # noqa: BLE001 - a worker reads it again, and tells
         return None
     # A pull request tells of no log, and is told what it will do to the cache where that may be written.
-    is_told = isinstance(event, Ignored) and source.write_credentials and names_pull_request(request.body)
+    is_told = isinstance(event, Ignored) and source.writes and names_pull_request(request.body)
     return None if is_told else event
 
 
-def find_repeated(session: Session, hook: VerifiedHook) -> str | None:
-    """Return the id of the delivery that this webhook already made."""
-    found = deliveries.find_by_key(session, hook.team_id, "hook", _key(hook))
-    return found.id if found else None
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The rows of a webhook, ready to be written."""
+
+    delivery: dict[str, Any]
+    hook: dict[str, Any]
+    kept: WrittenLog | None = None
+    """Where its body lies, if it is a large one."""
 
 
-def keep_body(store: LogStore, body: bytes) -> WrittenLog | None:
-    """Store the body of a large webhook with the logs, encrypted; None for one that is kept in the database."""
-    return write_log(store, [seal(body)]) if len(body) > KEPT_WITH_ROW else None
-
-
-def accept_hook(session: Session, hook: VerifiedHook, body: bytes, kept: WrittenLog | None) -> tuple[str, bool]:
-    """Write the delivery of a verified webhook; returns its id and whether it is new."""
+def write_letter(hook: VerifiedHook, body: bytes, store: LogStore) -> Letter:
+    """Make the rows of a verified webhook; the body of a large one is stored with the logs, encrypted."""
     now = datetime.now(UTC)
     delivery_id = deliveries.make_id()
-    if kept is not None:
-        logs.save_log(session, kept)
+    is_large = len(body) > KEPT_WITH_ROW
+    kept = write_log(store, [seal(body)]) if is_large else None
     event = hook.event
-    ignored = {"state": "ignored", "error": event.reason, "finished_at": now} if isinstance(event, Ignored) else {}
-    is_new = deliveries.insert(
-        session,
-        {
+    is_ignored = isinstance(event, Ignored)
+    run = event if isinstance(event, CIRun) and event.log is None else None
+    return Letter(
+        delivery={
             "id": delivery_id,
             "team_id": hook.team_id,
             "repository_id": hook.repository_id,
             "source_id": hook.source_id,
             "kind": "hook",
-            "idempotency_key": _key(hook),
+            "idempotency_key": f"{hook.source_id}:{hook.delivery_id}",
             "parameters": {"provider": hook.provider},
             "body_digest": kept.digest if kept is not None else None,
-            "received_at": now,
+            "redactions": 0,
+            "warnings": [],
+            "state": "ignored" if is_ignored else "new",
+            "attempts": 0,
+            "fence": 0,
             "next_at": now + timedelta(seconds=get_settings().hint_grace_seconds),
-            **ignored,
+            "error": event.reason if isinstance(event, Ignored) else None,
+            "received_at": now,
+            "finished_at": now if is_ignored else None,
         },
-    )
-    if not is_new:
-        return find_repeated(session, hook) or delivery_id, False
-    run = event if isinstance(event, CIRun) and event.log is None else None
-    hooks.insert_hook(
-        session,
-        {
+        hook={
             "delivery_id": delivery_id,
             "source_id": hook.source_id,
             "subject": run.subject if run is not None else None,
             "headers": hook.headers,
-            "body": pack_body(body) if kept is None else None,
+            "body": None if is_large else pack_body(body),
             "body_bytes": len(body),
             "run": write_run(run) if run is not None else None,
             "is_found": False,
             "tries": 0,
         },
+        kept=kept,
     )
-    if not ignored:
-        after_commit(session, lambda: sender.send(delivery_id))
-    return delivery_id, True
 
 
-def _key(hook: VerifiedHook) -> str:
-    return f"{hook.source_id}:{hook.delivery_id}"
+class Door:
+    """Writes webhooks, as many as have come meanwhile in one transaction: a commit costs the same for one and for ten.
+
+    A thread of its own writes; whoever sent a webhook is answered when it has been committed, and never before.
+    """
+
+    def __init__(self, most_at_once: int = 50) -> None:
+        self._most_at_once = most_at_once
+        self._waiting: queue.SimpleQueue[tuple[Engine, Letter, Future[str | None]]] = queue.SimpleQueue()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, engine: Engine, letter: Letter) -> "Future[str | None]":
+        """Hand a webhook over; the future gives the id of the delivery that the same webhook made before, else None."""
+        answer: Future[str | None] = Future()
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="door", daemon=True)
+                self._thread.start()
+        self._waiting.put((engine, letter, answer))
+        return answer
+
+    def _run(self) -> None:
+        while True:
+            batch = [self._waiting.get()]
+            while len(batch) < self._most_at_once and not self._waiting.empty():
+                batch.append(self._waiting.get())
+            for engine in dict.fromkeys(engine for engine, _, _ in batch):
+                self._write(engine, [(letter, answer) for own, letter, answer in batch if own is engine])
+
+    def _write(self, engine: Engine, batch: "list[tuple[Letter, Future[str | None]]]") -> None:
+        try:
+            with engine.begin() as connection:
+                for letter, _ in batch:
+                    if letter.kept is not None:
+                        logs.save_log(Session(connection), letter.kept)
+                written = hooks.insert_requests(connection, [(letter.delivery, letter.hook) for letter, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whoever waits gets it
+            if len(batch) > 1:  # it may be the fault of one of them
+                for one in batch:
+                    self._write(engine, [one])
+                return
+            _answer(batch[0][1], error)
+            return
+        for (letter, answer), repeated in zip(batch, written, strict=True):
+            _answer(answer, repeated)
+            if repeated is None and letter.delivery["state"] == "new":
+                sender.send(letter.delivery["id"])
+
+
+def _answer(future: "Future[str | None]", result: str | Exception | None) -> None:
+    """Tell whoever waits; a sender that hung up waits no more."""
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+door = Door()
+"""That of this process."""
 
 
 class Refusals:

@@ -1,5 +1,6 @@
 """`POST /hooks/{source_id}`: a signed webhook is verified, stored and answered; a worker reads it."""
 
+import asyncio
 import re
 import time
 
@@ -11,12 +12,15 @@ from pydantic import BaseModel, Field
 from cachescope.errors import CachescopeError, TooLargeError, UnsupportedInputError
 from integrations.ci.base import SignatureRefusedError
 from service.actions.webhooks import (
+    KEPT_WITH_ROW,
     REFUSED,
+    KnownSource,
+    Letter,
     Refusals,
-    accept_hook,
-    find_hook_source,
-    keep_body,
+    door,
+    known_sources,
     verify_hook,
+    write_letter,
 )
 from service.dependencies import engine_of, logs_of, metrics_of, settings_of
 from service.errors import responses
@@ -79,7 +83,7 @@ async def receive_hook(request: Request, source_id: str) -> HookAnswer:
         _refuse_flood(request, source_id)
         _refuse_type(request.headers.get("content-type", ""))
         body = await _read_body(request, settings_of(request).max_hook_bytes)
-        answer = await to_thread.run_sync(_take, request, source_id, body)
+        answer = await _take(request, source_id, body)
     except CachescopeError:
         metrics.hooks.labels("refused").inc()
         raise
@@ -126,22 +130,36 @@ async def _read_body(request: Request, cap: int) -> bytes:
     return bytes(body)
 
 
-def _take(request: Request, source_id: str, body: bytes) -> HookAnswer:
-    engine = engine_of(request)
-    with reading(engine) as session:
-        source, secrets = find_hook_source(session, source_id)
+async def _take(request: Request, source_id: str, body: bytes) -> HookAnswer:
+    source = known_sources.peek(source_id)
+    if source is None:
+        source = await to_thread.run_sync(_find, request, source_id)
     try:
-        hook = verify_hook(source, secrets, request.headers, body)
+        if len(body) <= KEPT_WITH_ROW:
+            letter = _check(request, source, body)  # less than a millisecond: a thread would cost as much
+        else:
+            letter = await to_thread.run_sync(_check, request, source, body)
     except SignatureRefusedError as error:
         metrics_of(request).bad_signatures.labels(source.id if source else "unknown").inc()
         logger.warning("hook_refused", source_id=source_id[:40], reason=str(error))
         to_tell = refusals.count(source_id[:64], _address(request), time.monotonic(), is_known=source is not None)
         if to_tell and source is not None:
-            with transaction(engine) as session:
-                sources.count_refused(session, source.id, to_tell, str(error), utc_now())
+            await to_thread.run_sync(_tell_refused, request, source.id, to_tell, str(error))
         # What exactly is wrong helps the owner, who reads it on the page of the source; a stranger learns nothing.
         raise SignatureRefusedError(REFUSED) from error
-    kept = keep_body(logs_of(request), body)
-    with transaction(engine) as session:
-        delivery_id, is_new = accept_hook(session, hook, body, kept)
-    return HookAnswer(delivery=delivery_id, repeated=not is_new)
+    repeated = await asyncio.wrap_future(door.submit(engine_of(request), letter))
+    return HookAnswer(delivery=repeated or letter.delivery["id"], repeated=repeated is not None)
+
+
+def _find(request: Request, source_id: str) -> KnownSource | None:
+    with reading(engine_of(request)) as session:
+        return known_sources.load(session, source_id)
+
+
+def _check(request: Request, source: KnownSource | None, body: bytes) -> Letter:
+    return write_letter(verify_hook(source, request.headers, body), body, logs_of(request))
+
+
+def _tell_refused(request: Request, source_id: str, count: int, reason: str) -> None:
+    with transaction(engine_of(request)) as session:
+        sources.count_refused(session, source_id, count, reason, utc_now())

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from store.database import insert
@@ -15,6 +17,8 @@ from store.types import utc_now
 
 _ENDED = ("done", "ignored", "failed")
 _PUSHED_WITHIN = timedelta(days=7)
+_KEY = ("team_id", "kind", "idempotency_key")
+_DELIVERIES, _HOOKS = cast("Table", Delivery.__table__), cast("Table", Hook.__table__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,39 @@ class Health:
     waiting: int
     found: int
     """Executions of which no webhook came."""
+
+
+@cache
+def _statements(dialect: str) -> tuple[Any, Any, Any]:
+    """Built once, as building them costs more than running them: at the door every millisecond counts."""
+    insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    key = (Delivery.team_id, Delivery.kind, Delivery.idempotency_key)
+    delivery = insert_into(_DELIVERIES).on_conflict_do_nothing(index_elements=list(key)).returning(_DELIVERIES.c.id)
+    known = select(_DELIVERIES.c.id).where(*(column == bindparam(column.key) for column in key))
+    return delivery, insert_into(_HOOKS), known
+
+
+def insert_requests(
+    connection: Connection, letters: Sequence[tuple[dict[str, Any], dict[str, Any]]]
+) -> list[str | None]:
+    """Insert deliveries with their requests; returns for each the id of the first one where its key was used before."""
+    insert_delivery, insert_hook, known = _statements(connection.dialect.name)
+    unique: dict[tuple[Any, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
+    for delivery, hook in letters:
+        unique.setdefault(_key_of(delivery), (delivery, hook))
+    inserted = set(connection.scalars(insert_delivery, [delivery for delivery, _ in unique.values()]))
+    if new := [hook for delivery, hook in unique.values() if delivery["id"] in inserted]:
+        connection.execute(insert_hook, new)
+    return [
+        None
+        if delivery["id"] in inserted
+        else str(connection.scalar(known, dict(zip(_KEY, _key_of(delivery), strict=True))))
+        for delivery, _ in letters
+    ]
+
+
+def _key_of(delivery: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(delivery[name] for name in _KEY)
 
 
 def insert_hook(session: Session, values: dict[str, Any]) -> None:

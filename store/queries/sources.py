@@ -58,13 +58,17 @@ def list_sources(session: Session, team_id: int) -> Sequence[Source]:
     return session.scalars(select(Source).where(Source.team_id == team_id).order_by(Source.name, Source.id)).all()
 
 
+def all_secrets(source: Source) -> tuple[tuple[str, datetime | None], ...]:
+    """The secrets of a source, the newest first, each with its end."""
+    return tuple(
+        (kept["secret"], None if kept["ends_at"] is None else datetime.fromisoformat(kept["ends_at"]))
+        for kept in json.loads(source.secrets)
+    )
+
+
 def secrets_at(source: Source, now: datetime) -> list[str]:
     """The secrets that a signature may be made with at a time, the newest first."""
-    return [
-        kept["secret"]
-        for kept in json.loads(source.secrets)
-        if kept["ends_at"] is None or datetime.fromisoformat(kept["ends_at"]) > now
-    ]
+    return [secret for secret, ends_at in all_secrets(source) if ends_at is None or ends_at > now]
 
 
 def rotate_secret(session: Session, source: Source, secret: str, former_until: datetime) -> None:

@@ -235,7 +235,7 @@ def test_a_request_that_was_not_signed_so_is_refused_and_counted(
     assert refused_signatures(client) == {source[0]: 1.0}
 
 
-@pytest.mark.parametrize("offset", [-301, 301])
+@pytest.mark.parametrize("offset", [-301, 360])
 def test_a_stale_webhook_is_refused(client: httpx.Client, source: tuple[str, str], offset: int) -> None:
     body = event()
     assert_refused(post(client, source[0], body, sign(source[1], body, at=time.time() + offset)), 401, "clock")
