@@ -10,13 +10,18 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import func, select, update
 
+from benchmarks import chaos
 from service.actions import sources as actions
+from service.actions.sources import SourceForm
+from service.actions.tokens import TokenForm, issue_token
 from service.auth.permissions import Viewer
 from store.database import reading, transaction
 from store.models import Build, Delivery, FeedbackTask, Source, Team
+from tests.factories import make_team
 from tests.forge.feedback import bodies, open_pull_request
 from tests.forge.serving import forge
 from tests.forge.state import Forge
+from tests.serving import Installation, installed, wait_for
 from tests.test_circle import AFTER, BEFORE, DOCKERFILE, Circle, connect, count, fill, log, run_of
 from workers.feedback import get_settings
 from workers.tasks.feedback import tell_forges
@@ -206,3 +211,37 @@ def test_nothing_that_is_told_holds_a_credential(circle: Circle) -> None:
     assert source.write_credentials
     for asked in circle.forge.requests:
         assert not any(secret.encode() in asked.body for secret in secrets)
+
+
+def test_real_processes_tell_of_an_uploaded_log(made: Forge, home: Path, database_url: str) -> None:
+    open_pull_request(made.repositories["acme/api"], 12, AFTER, branch="topic", base_commit=BEFORE)
+    with transaction() as session:
+        team = make_team(session)
+        token = issue_token(session, team, TokenForm(name="CI"))[1]
+        owner = Viewer(name="Ada", roles={team.id: "owner"})
+        form = SourceForm(name="GitHub", provider="github", base_url=made.url, networks="127.0.0.0/8")
+        source, _ = actions.create_source(session, owner, team, form)
+        actions.set_credentials(session, owner, team, source.id, "write", {"token": made.write_token})
+    (home.parent / "q").mkdir()
+    home.mkdir(exist_ok=True)
+    settings = {"CACHESCOPE_WORKER_NETWORKS": "127.0.0.0/8", "CACHESCOPE_WEB_PUBLIC_URL": "https://cache.example.org"}
+    installation = Installation(home, database_url, chaos.free_port(), settings=settings)
+    with installed(installation), httpx.Client(base_url=installation.url, timeout=60) as client:
+        for commit, branch, pull, cached in ((BEFORE, "main", "", False), (AFTER, "topic", "12", True)):
+            about = {"repository": "acme/api", "commit": commit, "branch": branch, "ci": "github-actions"}
+            answer = client.post(
+                "/api/v1/uploads",
+                params=about | ({"pull_request": pull} if pull else {}),
+                content=log(cached=cached),
+                headers={"authorization": f"Bearer {token}"},
+            )
+            assert answer.status_code == 202, answer.text
+            wait_for(lambda commit=commit: commit in statuses(made), f"the status of {commit[:7]}")
+        wait_for(lambda: bodies(made.repositories["acme/api"], 12), "the comment")
+    (comment,) = bodies(made.repositories["acme/api"], 12)
+    assert "Cache broke at `COPY app.py .`" in comment
+    assert "https://cache.example.org/builds/2" in comment
+
+
+def statuses(made: Forge) -> set[str]:
+    return {each["sha"] for each in made.repositories["acme/api"].written.get("statuses", [])}
