@@ -13,6 +13,8 @@ from cachescope.images.tars import FILE, FOLDER, SYMBOLIC_LINK, Pieces, Source, 
 
 MOST_FILES = 400_000
 MOST_NAME_BYTES = 48 * 1024 * 1024
+MOST_LOOKS = 100_000_000
+"""How many paths are compared with hidden folders at most: a few minutes."""
 MOST_SHOWN = 20
 LARGEST_LAYER = 64 << 30
 """A layer that unpacks to more is not read to its end."""
@@ -122,6 +124,7 @@ class ContentReader:
         self._files_left = most_files
         self._name_bytes_left = MOST_NAME_BYTES
         self._complete = True
+        self._looks_left = MOST_LOOKS
         self._next = 0
         self._live: dict[str, tuple[int, int]] = {}
         self._files = 0
@@ -207,6 +210,10 @@ class ContentReader:
             else:
                 folders.add(path.rstrip("/"))
         if not folders:
+            return
+        self._looks_left -= len(self._live)
+        if self._looks_left < 0:
+            self._complete = False  # thousands of layers that each hide folders
             return
         for path in [path for path in self._live if _is_below(path, folders)]:
             self._lose(path, self._live.pop(path), number, deleted=True)

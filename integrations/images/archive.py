@@ -42,6 +42,9 @@ LARGEST_ARCHIVE = 64 << 30
 _LARGEST_DOCUMENT = 2 * LARGEST_MANIFEST
 _MOST_MEMBERS = 100_000
 _PIECE = 1 << 20
+_RATIO_CAP = 60
+_FREE_BYTES = 256 << 20
+"""A packed archive may fill so much of the disk whatever its size, and 60 times its size: images pack two to five."""
 _WINDOW = 64 * 1024
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 
@@ -244,8 +247,9 @@ def open_members(path: Path) -> Iterator[Members]:
             return
         if not head.startswith(_PACKED):
             raise UnreadableInputError(f"{path} is no image archive: neither a tar nor one packed with gzip or zstd.")
+        cap_bytes = min(LARGEST_ARCHIVE, max(_FREE_BYTES, _RATIO_CAP * path.stat().st_size))
         with tempfile.TemporaryFile(prefix="cachescope-") as plain:
-            for piece in Unpacked(iter(lambda: file.read(_PIECE), b""), LARGEST_ARCHIVE, "archive"):
+            for piece in Unpacked(iter(lambda: file.read(_PIECE), b""), cap_bytes, "archive"):
                 plain.write(piece)
             plain.seek(0)
             yield TarMembers(plain)
