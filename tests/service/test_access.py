@@ -1,14 +1,13 @@
 """Who may see and do what: the one-time link, passwords, sessions, forms, tokens, and the walls between teams."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -32,7 +31,7 @@ from service.auth.tokens import hash_token
 from service.settings import ServiceSettings
 from store.database import reading, transaction
 from store.models import Membership, Source, Team, Token, UserSession
-from store.queries import accounts, repositories, teams
+from store.queries import accounts, repositories
 from tests import serving
 from tests.factories import make_delivery, make_repository, make_team, save_build
 
@@ -377,77 +376,11 @@ def bearer(text: str) -> dict[str, str]:
     return {"authorization": f"Bearer {text}"}
 
 
-ADDRESSES = (
-    ("GET", "/api/v1/teams/{team}"),
-    ("GET", "/api/v1/teams/{team}/overview"),
-    ("GET", "/api/v1/teams/{team}/deliveries"),
-    ("GET", "/api/v1/teams/{team}/tokens"),
-    ("POST", "/api/v1/teams/{team}/tokens"),
-    ("DELETE", "/api/v1/teams/{team}/tokens/{token_id}"),
-    ("GET", "/api/v1/teams/{team}/sources"),
-    ("POST", "/api/v1/teams/{team}/sources"),
-    ("POST", "/api/v1/teams/{team}/sources/{source_id}/secret"),
-    ("DELETE", "/api/v1/teams/{team}/sources/{source_id}"),
-    ("GET", "/api/v1/repositories/{repository_id}"),
-    ("GET", "/api/v1/repositories/{repository_id}/builds"),
-    ("GET", "/api/v1/repositories/{repository_id}/breaks"),
-    ("GET", "/api/v1/repositories/{repository_id}/days"),
-    ("GET", "/api/v1/builds/{build_id}"),
-    ("GET", "/api/v1/builds/{build_id}/log"),
-    ("GET", "/api/v1/deliveries/{delivery_id}"),
-    ("POST", "/api/v1/deliveries/{delivery_id}/retry"),
+OF_REPOSITORY = (
+    "/api/v1/repositories/{repository_id}",
+    "/api/v1/builds/{build_id}",
+    "/api/v1/deliveries/{delivery_id}",
 )
-
-
-@pytest.fixture
-def stranger(client: httpx.Client, owner: SimpleNamespace) -> Iterator[httpx.Client]:
-    """A browser of an owner of another team, with a read token of that team at hand."""
-    with transaction() as session:
-        user = accounts.create_user(session, email="eve@example.org", name="Eve", password_hash=None)
-        team = make_team(session, "other")
-        teams.add_member(session, team.id, user.id, "owner")
-        request = Request({"type": "http", "client": None, "headers": []})
-        cookie = open_session(session, user.id, request, ServiceSettings())
-    client.cookies.set(SESSION_COOKIE, cookie)
-    client.headers["x-form-token"] = form_token_of(cookie)
-    yield client
-    client.cookies.clear()
-
-
-def test_every_address_with_an_id_is_walked(home: Path) -> None:
-    walked = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in ADDRESSES}
-    app: FastAPI = create_app()
-    found = {
-        (method.upper(), re.sub(r"\{\w+\}", "{}", path))
-        for path, operations in app.openapi()["paths"].items()
-        for method in operations
-        if "{" in path and path.startswith("/api/")
-    }
-    assert found == walked
-
-
-def test_what_belongs_to_another_team_looks_like_nothing(stranger: httpx.Client, owner: SimpleNamespace) -> None:
-    nothing = {"team": "nope", "repository_id": 9**9, "build_id": 9**9, "delivery_id": "none", "source_id": "none"}
-    for method, pattern in ADDRESSES:
-        body = {"name": "x"} if method == "POST" else None
-        said = []
-        for ids in (vars(owner), vars(owner) | nothing):
-            answer = stranger.request(method, pattern.format(**ids), json=body)
-            assert answer.status_code == 404, (method, pattern, answer.text)
-            problem = answer.json()
-            for name in re.findall(r"\{(\w+)\}", pattern):
-                problem["detail"] = problem["detail"].replace(str(ids[name]), "…")
-            said.append({name: value for name, value in problem.items() if name not in {"instance", "request_id"}})
-        assert said[0] == said[1]
-    with reading() as session:
-        assert session.get_one(Token, owner.token_id).revoked_at is None
-        assert session.get_one(Source, owner.source_id).disabled_at is None
-
-
-def test_nobody_gets_anything_without_a_token_or_a_session(client: httpx.Client, owner: SimpleNamespace) -> None:
-    for method, pattern in ADDRESSES:
-        answer = client.request(method, pattern.format(**vars(owner)), json={"name": "x"} if method == "POST" else None)
-        assert answer.status_code == 401, (method, pattern)
 
 
 def test_a_token_of_one_repository_sees_nothing_else_of_its_team(client: httpx.Client, owner: SimpleNamespace) -> None:
@@ -456,10 +389,8 @@ def test_a_token_of_one_repository_sees_nothing_else_of_its_team(client: httpx.C
         other = repositories.get_or_create_repository(session, team.id, "acme/shop")
         form = TokenForm(name="shop", scope="read", repository_id=other.id)
         text = token_actions.issue_token(session, team, form)[1]
-    for method, pattern in ADDRESSES:
-        if method == "GET" and "{team}" not in pattern:
-            answer = client.get(pattern.format(**vars(owner)), headers=bearer(text))
-            assert answer.status_code == 404, pattern
+    for pattern in OF_REPOSITORY:
+        assert client.get(pattern.format(**vars(owner)), headers=bearer(text)).status_code == 404, pattern
     listed = client.get("/api/v1/repositories", headers=bearer(text)).json()["repositories"]
     assert [each["name"] for each in listed] == ["acme/shop"]
     overview = client.get(f"/api/v1/teams/{owner.team}/overview", headers=bearer(text)).json()

@@ -1,0 +1,78 @@
+"""Exports: all builds or steps of a repository as CSV, streamed."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+
+from service.dependencies import OPENAPI_SECURITY, RepositoryDep, engine_of
+from service.errors import responses
+from store.queries import exports
+
+router = APIRouter(prefix="/api/v1/repositories", tags=["repositories"], dependencies=OPENAPI_SECURITY)
+
+First = Annotated[date | None, Query(alias="from", description="First day, in the team's time zone.")]
+Last = Annotated[date | None, Query(alias="to", description="Last day.")]
+CSV: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "One row a line, a header first."}
+}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins with one of these is a formula to a spreadsheet."""
+
+
+@router.get(
+    "/{repository_id}/builds.csv",
+    summary="All builds as CSV",
+    response_class=StreamingResponse,
+    responses=responses(401, 404, 422) | CSV,
+)
+def export_builds(
+    request: Request, repository: RepositoryDep, first: First = None, last: Last = None
+) -> StreamingResponse:
+    """Export the builds of a repository, oldest first, with their figures and their runs."""
+    header = [*exports.BUILD_FIELDS, *(f"run_{name}" for name in exports.RUN_FIELDS)]
+    pages = exports.read_builds(engine_of(request), repository.id, first, last)
+    return _streamed(header, pages, f"builds-{repository.id}.csv")
+
+
+@router.get(
+    "/{repository_id}/steps.csv",
+    summary="All steps as CSV",
+    response_class=StreamingResponse,
+    responses=responses(401, 404, 422) | CSV,
+)
+def export_steps(
+    request: Request, repository: RepositoryDep, first: First = None, last: Last = None
+) -> StreamingResponse:
+    """Export the steps of a repository's builds, oldest build first, with their cause where they broke the cache."""
+    pages = exports.read_steps(engine_of(request), repository.id, first, last)
+    return _streamed([*exports.STEP_FIELDS, "text"], pages, f"steps-{repository.id}.csv")
+
+
+def _streamed(header: Sequence[str], pages: Iterable[list[tuple[Any, ...]]], name: str) -> StreamingResponse:
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(_lines(header, pages), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _lines(header: Sequence[str], pages: Iterable[list[tuple[Any, ...]]]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\r\n")  # RFC 4180
+    writer.writerow(header)
+    for page in pages:
+        writer.writerows([_cell(value) for value in row] for row in page)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return "'" + value if value.startswith(_FORMULA) else value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, datetime) else value
