@@ -49,6 +49,7 @@ class Side:
         self.is_buildkit = build.builder not in ("docker", "buildah", "kaniko")
         self._dockerfiles = dockerfiles
         self._arguments = arguments
+        self._printed: dict[tuple[str | None, int], tuple[str, ...]] = {}
         self.invocation: Invocation | None = read_invocation(command) if command is not None else None
         self.bake: dict[str, BakeTarget] = read_bake_file(bake) if bake else {}
 
@@ -135,9 +136,18 @@ class Side:
     def _prints(self, dockerfile: Dockerfile, instruction: Instruction, step: Step) -> bool:
         if instruction.keyword != step.instruction:
             return False
-        scope = dockerfile.scope_at(instruction, self.arguments(step.target))
-        text = normalize(step.text)
-        return text in (normalize(instruction.text), normalize(scope.expand(instruction.text)))
+        return normalize(step.text) in self._wordings(dockerfile, instruction, step.target)
+
+    def _wordings(self, dockerfile: Dockerfile, instruction: Instruction, target: str | None) -> tuple[str, ...]:
+        """Return how a line may be printed: as written, and with its values. Worked out once, for every step asks."""
+        key = (target, instruction.position)
+        if key not in self._printed:
+            written = normalize(instruction.text)
+            self._printed[key] = (written,)
+            if "$" in instruction.text:
+                scope = dockerfile.scope_at(instruction, self.arguments(target))
+                self._printed[key] = (written, normalize(scope.expand(instruction.text)))
+        return self._printed[key]
 
     def scope(self, position: int, instruction: Instruction) -> Scope:
         """Work out what an instruction of this build ran under, as far as arguments are known."""
@@ -193,6 +203,17 @@ class Side:
             if step.total:
                 found.setdefault((step.target, step.platform, step.stage), set()).add(step.total)
         return found
+
+    @cached_property
+    def last_stages(self) -> set[str | None]:
+        """The stages of which no other one takes anything: where a target ends, per target and platform."""
+        taken = {
+            self.steps[parent].stage
+            for position, parents in enumerate(self.lineage.parents)
+            for parent in parents
+            if self.steps[parent].stage != self.steps[position].stage
+        }
+        return {stage for _, _, stage in self.totals} - taken
 
     @cached_property
     def places(self) -> set[tuple[str | None, str | None]]:
@@ -324,6 +345,13 @@ class Background:
         if self.before is None or self.before.dockerfile_bytes is None or self.after.dockerfile_bytes is None:
             return None
         return self.before.dockerfile_bytes != self.after.dockerfile_bytes
+
+    @cached_property
+    def ends_elsewhere(self) -> bool:
+        """Whether the two builds have no stage in common that both print last: they may have had other targets."""
+        if self.before is None or not self.after.is_buildkit:
+            return False
+        return not (self.before.last_stages & self.after.last_stages)
 
     @property
     def runners(self) -> tuple[str, str] | None:

@@ -385,6 +385,7 @@ CASES = [
     Case("kiln", "env-of-shared-base", TEXT, replace(DOCKERFILE, "HEAT=900", "HEAT=950")),
     Case("kiln", "source", FILES, append("clay/red.txt", "x\n"), ("clay/red.txt",)),
     Case("kiln", "argument", ARG, None, options=["--build-arg", "KILN_ID=4"], expected=False),
+    Case("kiln", "other-target", "first_build", None, options=["--target", "checks"]),
     Case("kiln", "filter-glaze", "no_cache_requested", None, options=["--no-cache-filter", "glaze"], expected=False),
     Case(
         "kiln",

@@ -103,7 +103,8 @@ def _choice_of_stage(pair: Pair) -> Verdict | None:
     if not names:
         return None
     evidence = (f"The Dockerfile is the same, but its stage was not built before: FROM names a stage by {names}.",)
-    return Verdict(weight=Weight.LIKELY, evidence=evidence, expected=False)
+    weight = Weight.POSSIBLE if pair.background.ends_elsewhere else Weight.LIKELY
+    return Verdict(weight=weight, evidence=evidence, expected=False)
 
 
 def _judge_by_logs(pair: Pair) -> Verdict | None:

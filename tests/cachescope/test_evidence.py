@@ -437,12 +437,6 @@ def test_a_stage_that_an_argument_picks_was_not_built_before() -> None:
     assert explain(after, before, **dockerfiles(text), **commands).confidence == "certain"
 
 
-def test_a_line_that_was_not_built_before_has_no_cause_where_no_argument_picks_stages() -> None:
-    text = "FROM x AS a\nRUN a\nFROM x AS b\nRUN b\n"
-    found = explain(build(step("[b 2/2] RUN b")), build(step("[a 2/2] RUN a")), **dockerfiles(text))
-    assert found.cause == "unknown"
-
-
 def test_an_env_that_takes_an_argument_tells_its_value() -> None:
     text = "FROM x\nARG LOAD\nENV MAX=$LOAD\nRUN echo $MAX\n"
     found = explain(
@@ -492,3 +486,27 @@ def test_what_another_target_takes_from_cache_was_asked_to_run() -> None:
     after = build(step("[s 1/2] FROM x", target="a"), step(run, cached=True, target="a"), step(run, target="a"))
     found = explain(after, before, command_after=("buildx", "bake", "--set", "b.no-cache=true"), bake='target "b" {}')
     assert (found.cause, found.confidence) == ("no_cache_requested", "certain")
+
+
+def test_a_stage_of_another_target_is_built_for_the_first_time() -> None:
+    text = "FROM x AS base\nRUN a\nFROM base AS app\nRUN b\nFROM base AS checks\nRUN c\n"
+    base = (step("[base 1/2] FROM x"), step("[base 2/2] RUN a", cached=True))
+    before = build(*base, step("[app 1/1] RUN b", cached=True))
+    after = build(*base, step("[checks 1/1] RUN c"))
+    found = explain(after, before, **dockerfiles(text))
+    assert (found.cause, found.confidence, found.expected) == ("first_build", "likely", True)
+    commands = {"command_before": ("build", "--target=app", "."), "command_after": ("build", "."), **dockerfiles(text)}
+    assert explain(after, before, **commands).confidence == "certain"
+    same = {**commands, "command_before": ("build", ".")}
+    assert explain(after, before, **same).cause == "unknown"
+    edited = dockerfiles(text.partition("FROM base AS checks")[0], text)
+    assert explain(after, before, **edited).cause == "instruction_changed"
+
+
+def test_two_logs_leave_another_target_and_an_edit_open_unless_the_dockerfile_grew() -> None:
+    base = (step("[base 1/2] FROM x"), step("[base 2/2] RUN a", cached=True))
+    ends = (step("[app 1/1] RUN b", cached=True), step("[checks 1/1] RUN c"))
+    sizes = [internal("load build definition from Dockerfile", size) for size in (100, 100, 150)]
+    before = build(sizes[0], *base, ends[0])
+    assert "first_build" in explain(build(sizes[1], *base, ends[1]), before).possible
+    assert explain(build(sizes[2], *base, ends[1]), before).cause == "instruction_changed"
