@@ -1,5 +1,6 @@
 """The circle: an event comes in, the forge is asked for the log, a build with its causes comes out; nothing is lost."""
 
+import gzip
 import hashlib
 import hmac
 import json
@@ -458,3 +459,22 @@ def test_gitea_goes_the_same_way(made: Forge, client: httpx.Client) -> None:
     assert build.branch_class == "pull_request"
     assert [(each.cause, each.files) for each in found] == [("files_changed", ["app.py"])]
     assert {asked.headers["authorization"] for asked in made.requests} == {f"token {made.token}"}
+
+
+def test_a_log_that_is_larger_than_a_log_may_be_is_given_up_and_held_nowhere(
+    circle: Circle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers import hooks
+
+    monkeypatch.setattr(hooks, "CAP_BYTES", 1 << 20)
+    delivery = circle.finish(run_of(1, BEFORE, b"x" * 1023 + b"\n" + b"y" * (1 << 20)))
+    assert delivery.state == "failed"
+    assert "larger than 1 MiB" in delivery.error
+    assert count(StoredLog) == 0
+
+
+def test_a_packed_log_that_swells_is_given_up(circle: Circle) -> None:
+    delivery = circle.finish(run_of(1, BEFORE, gzip.compress(b"log line\n" * (8 << 20))))
+    assert delivery.state == "failed"
+    assert "200 times" in delivery.error
+    assert count(StoredLog) == 0
