@@ -52,6 +52,7 @@ _CACHE_PUSH = re.compile(r"Pushing layer (\S{1,512}):[0-9a-f]{16,64} to cache no
 _PUSHING = re.compile(r"Pushing image to (\S{1,512})")
 _CACHE_TAG = re.compile(r"\S{1,512}:[0-9a-f]{64}")
 _PUSHED = re.compile(r"Pushed (\S{1,512})@(sha256:[0-9a-f]{64})")
+_STEP = re.compile(rf"(?:{'|'.join(sorted(KEYWORDS))}) \S")
 _BEGINNINGS = (
     "Resolved base name ",
     "Using dockerignore file: ",
@@ -168,7 +169,7 @@ class _KanikoParser:
             if is_whole:
                 self._read_message(message)
             return
-        failed = _FAILED.match(text)
+        failed = _FAILED.match(text.lstrip())
         if failed is not None:
             self._fail(failed[1].rstrip()[:_TEXT_CAP].decode(errors="replace"), number, line.at)
 
@@ -196,7 +197,8 @@ class _KanikoParser:
     def _current(self, message: _Message) -> _OpenBuild | None:
         """Return the build that a message belongs to, a new one where it begins one."""
         build = self._builds[-1] if self._builds else None
-        begins = message.text.startswith(_BEGINNINGS)
+        # A log without its head may begin with any step.
+        begins = message.text.startswith(_BEGINNINGS) or (build is None and _STEP.match(message.text) is not None)
         if build is not None:
             is_over = build.outcome is not Outcome.INCOMPLETE
             is_earlier = message.seconds is not None and message.seconds < build.last_seconds
