@@ -17,6 +17,8 @@ from cachescope.redaction import redact_text
 MAX_TEXT = 1 << 20
 """A Dockerfile, a bake file or a `.dockerignore` may have so many characters."""
 MAX_DOCKERFILES = 50
+MAX_DOCKERFILE_LINES = 4_000
+"""The longest Dockerfiles of the world have a quarter of that; each line costs more the longer the file is."""
 MAX_FILES = 50_000
 MAX_PATH = 1_000
 MAX_WORDS = 2_000
@@ -156,6 +158,8 @@ def read_surroundings(document: object) -> Surroundings:
     dockerfiles = _texts(document, "dockerfiles", MAX_DOCKERFILES, MAX_TEXT)
     if (single := _text(document, "dockerfile", MAX_TEXT)) is not None:
         dockerfiles = {"": single} | dockerfiles
+    if long := [text.count("\n") for text in dockerfiles.values() if text.count("\n") > MAX_DOCKERFILE_LINES]:
+        raise _refused(f"has a Dockerfile of {long[0]} lines; at most {MAX_DOCKERFILE_LINES} are taken")
     command = document.get("command")
     return Surroundings(
         dockerfiles=dockerfiles,

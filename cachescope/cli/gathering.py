@@ -13,7 +13,15 @@ from cachescope.cli.here import run_git
 from cachescope.context import read_ignore_rules
 from cachescope.invocation import Invocation, read_bake_file, read_invocation
 from cachescope.redaction import redact_text
-from cachescope.surroundings import MAX_FILES, MAX_MANIFEST, MAX_MANIFESTS, MAX_TEXT, FileMark, Surroundings
+from cachescope.surroundings import (
+    MAX_DOCKERFILE_LINES,
+    MAX_FILES,
+    MAX_MANIFEST,
+    MAX_MANIFESTS,
+    MAX_TEXT,
+    FileMark,
+    Surroundings,
+)
 
 MANIFESTS = frozenset(
     (
@@ -63,7 +71,7 @@ def gather_context(
 ) -> Surroundings:
     """Look through a build context and its Dockerfile."""
     text = _read(dockerfile)
-    if text is None:
+    if text is None or text.count("\n") > MAX_DOCKERFILE_LINES:
         return Surroundings(command=command)
     root = _root(context, git)
     dockerignore = _read_ignore(dockerfile, context)
@@ -93,7 +101,7 @@ def _gather_bake(words: Sequence[str], folder: Path, git: Git, command: tuple[st
             continue
         context = folder / (target.context or ".")
         found = _read(context / (target.dockerfile or "Dockerfile"))
-        if found is not None:
+        if found is not None and found.count("\n") <= MAX_DOCKERFILE_LINES:
             dockerfiles[name] = found
             contexts.add(context.resolve())
     single = next(iter(contexts)) if len(contexts) == 1 else None

@@ -10,6 +10,7 @@ from backports import zstd
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from cachescope.errors import InvalidValueError
 from cachescope.evidence import Evidence
 from cachescope.surroundings import Surroundings, evidence_between, read_surroundings, write_surroundings
 from store.database import insert
@@ -105,7 +106,11 @@ def _read(row: BuildEvidence, texts: Mapping[int, str]) -> Surroundings:
             document[name] = {key: texts[text_id] for key, text_id in document[name].items() if text_id in texts}
     if row.files is not None:
         document["files"] = orjson.loads(zstd.decompress(row.files))
-    return read_surroundings(document)
+    try:
+        return read_surroundings(document)
+    except InvalidValueError:
+        # Stored under other limits: a page or a comparison without it is better than none.
+        return Surroundings()
 
 
 def find_evidence(session: Session, build: Build) -> Surroundings | None:

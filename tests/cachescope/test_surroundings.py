@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cachescope.errors import InvalidValueError
 from cachescope.evidence import ChangedFile
 from cachescope.surroundings import (
+    MAX_DOCKERFILE_LINES,
     MAX_FILES,
     MAX_TEXT,
     FileMark,
@@ -59,6 +60,7 @@ def test_secrets_are_taken_out_of_texts() -> None:
         ({"dockerfil": ""}, 'no field "dockerfil"'),
         ({"dockerfile": 1}, "a text as dockerfile"),
         ({"dockerfile": "x" * (MAX_TEXT + 1)}, "at most"),
+        ({"dockerfiles": {"api": "RUN x\n" * (MAX_DOCKERFILE_LINES + 1)}}, "lines; at most"),
         ({"dockerfiles": []} | {"dockerfiles": ["a"]}, "texts as dockerfiles"),
         ({"context": "../other"}, "must lie in the repository"),
         ({"context": "/etc"}, "must lie in the repository"),

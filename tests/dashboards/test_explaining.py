@@ -1,6 +1,7 @@
 """The build page explains: the causes of its breaks, and its Dockerfile with what each line did."""
 
 import re
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -151,3 +152,13 @@ def test_what_a_dockerfile_says_is_text(site: Site, fill: Fill, text: str) -> No
 
     fill(save)
     assert "<script>alert" not in site.text("/builds/1")
+
+
+def test_a_hostile_dockerfile_costs_little() -> None:
+    text = "FROM a AS x\n" + "ARG A=1\nRUN echo $A\n" * 1000
+    steps = [make_step(f"RUN other {number}", index=number + 1, total=60, stage="elsewhere") for number in range(60)]
+    began = time.process_time()
+    annotate(
+        StatedBuild(build=built(*steps), states=[HIT] * 60, places=[""] * 60), Surroundings(dockerfiles={"": text})
+    )
+    assert time.process_time() - began < 5

@@ -41,6 +41,13 @@ def test_lists_of_files_are_kept_for_the_newest_logs(session) -> None:
     assert evidence.load_evidence(session, ids[:1])[ids[0]].files is None
 
 
+def test_evidence_that_was_stored_under_other_limits_is_left_out(session) -> None:
+    repository = make_repository(session)
+    delivery = make_delivery(session, repository)
+    evidence.save_evidence(session, delivery.id, repository.id, Surroundings(context="../elsewhere"))
+    assert evidence.load_evidence(session, [delivery.id])[delivery.id].is_empty
+
+
 def test_a_comparison_names_the_file_that_changed(session) -> None:
     repository = make_repository(session)
     steps = (

@@ -9,7 +9,7 @@ import pytest
 from backports import zstd
 
 from cachescope.cli.gathering import MAX_HASHED_BYTES, MAX_HASHED_FILES, gather, gather_context, list_files
-from cachescope.surroundings import MAX_MANIFEST, MAX_TEXT, FileMark, Surroundings
+from cachescope.surroundings import MAX_DOCKERFILE_LINES, MAX_MANIFEST, MAX_TEXT, FileMark, Surroundings
 
 DOCKERFILE = "FROM node:22\nCOPY package.json .\nRUN npm ci\n"
 
@@ -151,9 +151,12 @@ def test_a_script_is_no_build(code: Path) -> None:
     assert gather(["make", "image"], code).is_empty
 
 
-def test_a_dockerfile_that_is_too_long_is_left_out(code: Path) -> None:
-    write(code / "api" / "Dockerfile", "#" * (MAX_TEXT + 1))
+@pytest.mark.parametrize("text", ["#" * (MAX_TEXT + 1), "#\n" * (MAX_DOCKERFILE_LINES + 1)])
+def test_a_dockerfile_that_is_too_long_is_left_out(code: Path, text: str) -> None:
+    write(code / "api" / "Dockerfile", text)
+    write(code / "docker-bake.hcl", 'target "api" {\n  context = "api"\n}\n')
     assert gather(["docker", "build", "api"], code).dockerfiles == {}
+    assert gather(["docker", "buildx", "bake"], code).dockerfiles == {}
 
 
 def test_secrets_stay_here(code: Path) -> None:
