@@ -68,11 +68,17 @@ def find_sized_image(session: Session, repository_id: int, sized_image_id: int) 
 
 
 def find_registry_images(session: Session, team_id: int, name: str) -> Sequence[SizedImage]:
-    """The images of a team that workers may ask a registry for under a name; a name without its host fits as well."""
+    """The images of a team that workers may ask a registry for under a name.
+
+    Where none has the whole name its path decides: a registry behind a proxy knows itself by another host, and some
+    notifications name none.
+    """
     followed = session.scalars(
         select(SizedImage).where(SizedImage.team_id == team_id, SizedImage.from_registry.is_(True))
     ).all()
-    return [image for image in followed if image.name == name or image.name.partition("/")[2] == name]
+    whole = [image for image in followed if image.name == name]
+    paths = {name, name.partition("/")[2]}
+    return whole or [image for image in followed if image.name.partition("/")[2] in paths]
 
 
 def find_build(

@@ -63,8 +63,17 @@ def test_a_push_told_twice_is_measured_once(home: Path) -> None:
 
 def test_what_nobody_follows_is_not_asked_for(home: Path) -> None:
     follow("ghcr.io")
-    assert push("evil.example/acme/api") == 0
+    assert push("evil.example/acme/other") == 0
     assert not measure_next()
+
+
+def test_a_registry_that_knows_itself_by_another_name_is_asked_by_the_name_that_is_followed(home: Path) -> None:
+    with registry(well) as (host, asked):
+        follow(host)
+        assert push("registry.internal:5000/acme/api") == push("acme/api", tag="2") == 1
+        while measure_next():
+            pass
+    assert asked[0][0] == "/v2/acme/api/manifests/1"
 
 
 def test_a_registry_that_is_away_is_asked_again_and_nothing_is_lost(home: Path) -> None:

@@ -182,3 +182,28 @@ def test_a_file_written_again_with_its_size_is_a_rewrite_and_caches_are_named(tm
     contents = measure(layout(tmp_path, below, above), deep=True).contents["linux/amd64"]
     assert contents.rewritten == {(0, 1): 1000}
     assert [(one.name, one.size_bytes, one.layer) for one in contents.caches] == [("apt lists", 500, 0)]
+
+
+def test_layers_that_docker_saved_unpacked_say_nothing_of_what_a_registry_keeps(tmp_path):
+    folder = layout(tmp_path, tar(("a", b"1" * 10)), layer_type="tar")
+    (folder / "manifest.json").write_text("[]")  # docker save since version 25 writes both
+    (platform,) = measure(folder).image.platforms
+    assert (platform.compressed_bytes, platform.unpacked_bytes) == (None, 10)
+    assert platform.layers[0].digest is None
+
+
+def test_an_archive_of_several_images_asks_for_a_name(tmp_path):
+    one = layout(tmp_path, tar(("a", b"1" * 10)))
+    index = json.loads((one / "index.json").read_text())
+    second = layout(tmp_path / "two", tar(("b", b"2" * 30)))
+    for blob in (second / "blobs/sha256").iterdir():
+        (one / "blobs/sha256" / blob.name).write_bytes(blob.read_bytes())
+    rows = index["manifests"] + json.loads((second / "index.json").read_text())["manifests"]
+    for name, row in zip(("one", "two"), rows, strict=True):
+        row["annotations"] = {"org.opencontainers.image.ref.name": name}
+    (one / "index.json").write_text(json.dumps({"manifests": rows}))
+    with pytest.raises(MeasuringError, match=r"name one, such as .*#one"):
+        measure(one)
+    assert measure(f"{one}#two").image.platforms[0].unpacked_bytes == 30
+    with pytest.raises(MeasuringError, match="It holds: one, two"):
+        measure(f"{one}#three")
