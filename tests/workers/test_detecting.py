@@ -335,6 +335,24 @@ def test_one_restless_base_in_many_repositories_is_one_message(session: Session)
     assert title == "3 repositories: FROM node:20 moves again and again, and everything above it is built anew"
 
 
+def test_a_fleet_is_told_once_that_it_is_over(session: Session) -> None:
+    team = make_team(session)
+    make_channel(session, team.id)
+    repositories = [make_repository(session, f"acme/{name}", team) for name in ("a", "b", "c")]
+    for number in range(10):
+        for repository in repositories:
+            take(session, repository, bases(number, number))
+    for message in session.scalars(select(Message).where(Message.state == "new")):
+        message.state = "sent"
+    session.flush()
+    for repository in repositories[:2]:
+        take(session, repository, bases(45, 9))
+    assert [kind for kind, _ in sent(session)] == ["opened"]
+    take(session, repositories[2], bases(45, 9))
+    assert [kind for kind, _ in sent(session)] == ["opened", "resolved"]
+    assert {row.state for row in session.scalars(select(Incident))} == {"resolved"}
+
+
 def test_a_fault_of_the_detector_costs_no_build(
     session: Session,
     monkeypatch: pytest.MonkeyPatch,
