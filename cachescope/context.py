@@ -6,6 +6,7 @@ for all below it. Patterns are matched in time proportional to pattern times pat
 """
 
 import posixpath
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,8 @@ from functools import lru_cache
 from cachescope.dockerfile import Instruction, mounts
 
 MAX_RULES = 5_000
+
+_SPECIAL = re.compile(r"[*?\[\\]")
 
 _Token = tuple[str, str]
 """What a piece of a pattern is (`char`, `one`, `star`, `any`, `folders`, `set`) and its characters."""
@@ -80,8 +83,8 @@ def covers(source: str, path: str) -> bool:
 
 def matches_below(pattern: str, path: str) -> bool:
     """Tell whether a pattern matches a path or one of the folders above it."""
-    if not any(c in pattern for c in "*?[\\"):
-        return path == pattern or path.startswith(pattern + "/")
+    if not _SPECIAL.search(pattern):
+        return path.startswith(pattern) and path[len(pattern) : len(pattern) + 1] in ("", "/")
     return _simulate(_tokens(pattern), path)
 
 
@@ -97,6 +100,7 @@ def _is_elsewhere(word: str) -> bool:
     return word.startswith(("<<", "git@")) or "://" in word
 
 
+@lru_cache(maxsize=4096)
 def _clean(path: str) -> str:
     # A source can never leave the context: leading `/` and `..` are cut off.
     cleaned = posixpath.normpath("/" + path.strip()).lstrip("/")

@@ -566,11 +566,14 @@ class Pair:
         return False
 
     def _reads(self, path: str) -> bool:
-        instruction = self.instruction or _printed_instruction(self.step)
-        excluded = [] if instruction is None else [e for e in instruction.flag_values("exclude") if e]
         return any(covers(source, path) for source in self.sources) and not any(
-            matches_below(pattern, path) for pattern in excluded
+            matches_below(pattern, path) for pattern in self._excluded
         )
+
+    @cached_property
+    def _excluded(self) -> list[str]:
+        instruction = self.instruction or _printed_instruction(self.step)
+        return [] if instruction is None else [e for e in instruction.flag_values("exclude") if e]
 
     @cached_property
     def is_hit_elsewhere(self) -> bool:
