@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dashboards import theme
 
-WIDTH, HEIGHT = 1000, 300
+WIDTH, HEIGHT = 1000, 220
 _LETTER = 6.8
 _LEAST_SHARE = 0.002
 """Smaller layers are drawn together: nobody could see or hit them."""

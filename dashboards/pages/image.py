@@ -401,35 +401,59 @@ def _summary(steps: Sequence[Step]) -> list[Figure]:
     newest, difference = steps[-1].version, steps[-1].difference
     row = newest.row
     released = f"of {version_name(newest)}"
+    share = newest.image.base_share
+    own_is_compressed = row.own_compressed_bytes is not None
 
-    def figure(name: str, formula: str, size: int | None, grown: int | None, missing: str) -> Figure:
+    def figure(
+        name: str, formula: str, size: int | None, missing: str, *, grown: int | None = None, kind: str = ""
+    ) -> Figure:
         return Figure(
             name=name,
             formula=formula,
             value=None if size is None else theme.size(size),
-            note=released,
+            note=f"{kind} {released}".strip(),
             change=signed(grown) if grown is not None else None,
             is_better=None if not grown else grown < 0,
             missing=missing,
         )
 
-    share = newest.image.base_share
     return [
-        figure("Compressed", "Σ of the layer blobs: what a registry keeps and a client pulls", row.compressed_bytes,
-               difference.compressed_growth if difference else None, "not measured at a registry"),
-        figure("Unpacked", "Σ of the files of each layer: what `docker history` prints", row.unpacked_bytes,
-               difference.unpacked_growth if difference else None, "not measured on an engine"),
-        figure("Own size", "without the layers of the base image, compressed where that is known",
-               row.own_unpacked_bytes if row.own_compressed_bytes is None else row.own_compressed_bytes, None,
-               "base image not known"),
-        Figure(
-            name="Base share", formula="size of the base image's layers / size of all",
-            value=None if share is None else theme.percent(share), note=newest.image.base_image or released,
-            change=None, is_better=None, missing="base image not known",
+        figure(
+            "Compressed",
+            "Σ of the layer blobs: what a registry keeps and a client pulls",
+            row.compressed_bytes,
+            "not measured at a registry",
+            grown=difference.compressed_growth if difference else None,
         ),
-        figure("Pull churn", "compressed bytes of the layers that the version before did not have",
-               newest.churn_bytes, None, "no version before it" if len(steps) == 1 else "blobs not known"),
-    ]  # fmt: skip
+        figure(
+            "Unpacked",
+            "Σ of the files of each layer: what `docker history` prints",
+            row.unpacked_bytes,
+            "not measured on an engine",
+            grown=difference.unpacked_growth if difference else None,
+        ),
+        figure(
+            "Own size",
+            "the size without the layers of the base image",
+            row.own_compressed_bytes if own_is_compressed else row.own_unpacked_bytes,
+            "base image not known",
+            kind="compressed," if own_is_compressed else "unpacked,",
+        ),
+        Figure(
+            name="Base share",
+            formula="size of the base image's layers / size of all",
+            value=None if share is None else theme.percent(share),
+            note=newest.image.base_image or released,
+            missing="base image not known",
+        ),
+        figure(
+            "Pull churn",
+            "compressed bytes of the layers that the version before did not have",
+            newest.churn_bytes,
+            "no version before it" if len(steps) == 1 else "blobs not known",
+            kind="compressed,",
+        ),
+    ]
 
 
 def _version_row(step: Step, url: str, kept: dict[str, str]) -> dict[str, Any]:
