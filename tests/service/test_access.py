@@ -1,6 +1,8 @@
 """Who may see and do what: the one-time link, passwords, sessions, forms, tokens, and the walls between teams."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -193,6 +195,18 @@ def test_the_last_use_of_a_session_is_remembered_now_and_then(browser: httpx.Cli
     browser.get("/api/v1/teams")
     with reading() as session:
         assert session.scalars(select(UserSession.last_seen_at)).one() > long_ago
+
+
+def test_many_requests_at_once_do_not_wait_for_a_second_connection_each(
+    browser: httpx.Client, owner: SimpleNamespace
+) -> None:
+    with transaction() as session:
+        session.execute(update(UserSession).values(last_seen_at=datetime.now(UTC) - timedelta(hours=1)))
+    began = time.monotonic()
+    with ThreadPoolExecutor(30) as pool:
+        statuses = list(pool.map(lambda _: browser.get("/api/v1/teams").status_code, range(30)))
+    assert statuses == [200] * 30
+    assert time.monotonic() - began < 20, "somebody waited for the pool to give up"
 
 
 @pytest.mark.parametrize(("scheme", "is_secure"), [("https", True), ("http", False)])

@@ -12,7 +12,7 @@ from store.models import AdviceTurn, BuildEvidence, Image, Repository, StoredRec
 from store.queries import recommendations
 from tests.factories import make_repository, make_step
 from tests.histories import PYTHON, save_history
-from workers.tasks.advising import advise_due, advise_image, only_image, read_patch
+from workers.tasks.advising import MOST_LINES, advise_due, advise_image, only_image, read_patch
 
 NOW = datetime.now(UTC)
 MOVED = """--- a/Dockerfile
@@ -110,6 +110,14 @@ def test_without_a_dockerfile_nothing_is_advised(home: Path) -> None:
     advise_due()
     advise_image(1)
     advise_image(99)
+    assert stored() == []
+
+
+def test_a_dockerfile_that_nobody_writes_is_not_looked_at(home: Path) -> None:
+    with transaction() as session:
+        text = (PYTHON / "Dockerfile").read_text() + "RUN x\n" * MOST_LINES
+        save_history(session, make_repository(session), last=NOW, dockerfile=text)
+    advise_image(1)
     assert stored() == []
 
 

@@ -28,6 +28,9 @@ BUILDS = 30
 """So many builds of an image tell what its Dockerfile does; more cost time and tell of Dockerfiles of old."""
 FEWEST = 3
 MOST_IN_A_ROW = 20
+MOST_LINES = 1000
+MOST_STEPS = 500
+"""A longer Dockerfile, or a build of more steps, is nobody's real one, and would keep all others waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,9 @@ def advise_image(image_id: int) -> None:
         image = session.get(Image, image_id)
         if image is None:
             return
-        builds = recommendations.load_history(session, image_id, BUILDS)
+        latest = recommendations.load_history(session, image_id, BUILDS)
+        # Steps that are not counted come on top, a few for each target.
+        builds = [build for build in latest if build.cacheable <= MOST_STEPS]
         known = evidence.load_evidence(session, [build.delivery_id for build in builds])
         past = Past(
             builds=builds,
@@ -105,10 +110,13 @@ def make_history(past: Past, image: Image) -> History | None:
     newest = next((known for known in reversed(past.known) if _dockerfile(known, image) is not None), None)
     if newest is None:
         return None
+    text = _dockerfile(newest, image) or ""
+    if text.count("\n") > MOST_LINES:
+        return None
     paths = in_context(newest.files or {}, newest.context)
     ignored = f"{newest.context}/" if newest.context else ""
     return History(
-        dockerfile=Dockerfile(_dockerfile(newest, image) or ""),
+        dockerfile=Dockerfile(text),
         builds=tuple(
             PastBuild(build=build, changed_files=_changes(past.known, number), command=past.known[number].command)
             for number, build in enumerate(past.read)
