@@ -255,3 +255,18 @@ GUIDES: Final[dict[str, Guide]] = {
     ),
 }
 """By the name of the provider."""
+
+
+def find_guide(provider: str) -> Guide:
+    """The guide of a CI system; one that has none of its own gets what goes for all."""
+    return GUIDES.get(provider) or Guide(
+        label=provider.replace("_", " ").capitalize(),
+        steps=("Set up a webhook that sends JSON to the address above and signs it with the secret above.",),
+        server="https://ci.example.org",
+    )
+
+
+def in_order(providers: list[str]) -> list[str]:
+    """CI systems as they are offered: the order of the guides above, then the rest by name."""
+    places = {name: place for place, name in enumerate(GUIDES)}
+    return sorted(providers, key=lambda name: (places.get(name, len(places)), name))

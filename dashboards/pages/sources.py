@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from cachescope.errors import ConflictError, InvalidValueError, UnknownNameError
 from dashboards import theme
 from dashboards.context import FormDep, Page, PageDep
-from dashboards.guides import GUIDES, Guide
+from dashboards.guides import Guide, find_guide, in_order
 from dashboards.pages.deliveries import STATES
 from dashboards.rendering import HEADERS, query
 from service.actions import deliveries, sources
@@ -63,7 +63,7 @@ def list_sources(page: PageDep, team: TeamDep) -> Response:
 @router.get("/new", response_class=HTMLResponse)
 def new_source(page: PageDep, team: TeamDep, provider: str = Query("github", max_length=20)) -> Response:
     """Show the first step for a CI system: its name and where it is."""
-    return _show_new(page, team, provider if provider in GUIDES else "github")
+    return _show_new(page, team, provider if provider in sources.list_providers() else "github")
 
 
 @router.post("/new")
@@ -79,11 +79,11 @@ def create_source(form: FormDep, page: PageDep, team: TeamDep) -> Response:
             base_url=form.get("base_url", ""),
             networks=form.get("networks", ""),
         )
-        _require_server(GUIDES[provider], wanted.base_url)
+        _require_server(find_guide(provider), wanted.base_url)
         source, secret = sources.create_source(page.session, page.viewer, team, wanted)
-    except (InvalidValueError, UnknownNameError, KeyError) as error:
-        message = str(error) if not isinstance(error, KeyError) else "Choose one of the CI systems."
-        return _show_new(page, team, provider if provider in GUIDES else "github", message=message, form=form)
+    except (InvalidValueError, UnknownNameError) as error:
+        known = provider if provider in sources.list_providers() else "github"
+        return _show_new(page, team, known, message=str(error), form=form)
     return _show(page, team, source, secret=secret)
 
 
@@ -197,7 +197,7 @@ def _show_new(
     page: Page, team: Team, provider: str, *, message: str = "", form: dict[str, str] | None = None
 ) -> Response:
     page.viewer.require(team.id, "owner", "connect a CI system")
-    facts, guide, given = sources.describe_provider(provider), GUIDES[provider], form or {}
+    facts, guide, given = sources.describe_provider(provider), find_guide(provider), form or {}
     return page.show(
         "source_new.html",
         team,
@@ -225,7 +225,7 @@ def _show(
     done: str = "",
 ) -> Response:
     page.session.flush()
-    facts, guide = sources.describe_provider(found.provider), GUIDES[found.provider]
+    facts, guide = sources.describe_provider(found.provider), find_guide(found.provider)
     health = sources.load_health(page.session, page.viewer, team, found.id)
     start = f"/teams/{team.slug}/sources/{found.id}"
     now = round(datetime.now(UTC).timestamp() * 1000)
@@ -302,7 +302,7 @@ def _row(page: Page, team: Team, found: Source) -> dict[str, Any]:
     health = sources.load_health(page.session, page.viewer, team, found.id)
     return {
         "name": found.name,
-        "label": GUIDES[found.provider].label,
+        "label": find_guide(found.provider).label,
         "url": f"/teams/{team.slug}/sources/{found.id}",
         "health": health,
         "refused": found.refused,
@@ -314,8 +314,12 @@ def _row(page: Page, team: Team, found: Source) -> dict[str, Any]:
 
 def _choices(team: Team, chosen: str | None) -> list[dict[str, Any]]:
     return [
-        {"label": guide.label, "url": f"/teams/{team.slug}/sources/new?provider={name}", "current": name == chosen}
-        for name, guide in GUIDES.items()
+        {
+            "label": find_guide(name).label,
+            "url": f"/teams/{team.slug}/sources/new?provider={name}",
+            "current": name == chosen,
+        }
+        for name in in_order(sources.list_providers())
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dashboards.guides import GUIDES
+from dashboards.guides import GUIDES, find_guide
 from service.actions.sources import list_providers
 from store.database import transaction
 from store.models import Source
@@ -47,6 +47,12 @@ def state(site: Site, page: str, since: str = "") -> dict[str, str]:
 
 def test_every_provider_has_a_guide_and_every_guide_a_provider() -> None:
     assert sorted(GUIDES) == list_providers()
+
+
+def test_a_provider_without_a_guide_of_its_own_gets_what_goes_for_all() -> None:
+    guide = find_guide("a_new_one")
+    assert guide.label == "A new one"
+    assert "webhook" in guide.steps[0]
 
 
 @pytest.mark.parametrize("provider", sorted(GUIDES))
@@ -123,7 +129,7 @@ def test_what_cannot_be_kept_is_said(site: Site, path: str, fields: dict[str, st
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"provider": "kanico"}, "Choose one of the CI systems"),
+        ({"provider": "kanico"}, "Unknown provider"),
         ({"provider": "buildbot", "base_url": ""}, "Say where this CI system is"),
         ({"provider": "github", "name": " "}, "1 to 100"),
         ({"provider": "gitlab", "scheme": "none"}, "Unknown scheme"),
