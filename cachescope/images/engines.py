@@ -35,6 +35,8 @@ def measure_engine_image(reference: str, attrs: object, history: object, hints: 
         entries[origin.entry].size_bytes if origin.entry is not None else None for origin in origins
     ]
     told = _size(attrs.get("Size"))
+    if is_containerd(attrs) and not sum(entry.size_bytes or 0 for entry in entries):
+        sizes = [None] * len(sizes)  # its blobs are there, but were never unpacked
     if any(entry.size_bytes for entry in entries) and total(sizes) != sum(entry.size_bytes or 0 for entry in entries):
         sizes = [None] * len(sizes)  # the history is not this image's, or its layers cannot be told apart
     unpacked = total(sizes) if is_containerd(attrs) or told is None else told
