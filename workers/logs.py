@@ -66,5 +66,8 @@ def configure_logging(level: int = logging.INFO) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    # They print whole addresses, and that of a webhook is its secret.
+    for name in ("httpx", "httpcore", "apprise"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # one line a hint says nothing
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests import serving
 from tests.factories import make_team
 from tests.integrations.test_channels import receiving
 from workers import routing, telling
+from workers.logs import configure_logging
 from workers.tasks import detecting, notifying
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
@@ -113,6 +115,23 @@ def test_what_is_refused_is_shown_as_failed() -> None:
         open_incident()
         notifying.notify()
     assert states() == [("opened", "failed", 1)]
+
+
+@pytest.mark.parametrize("answer", [(200, {}, b"ok"), (404, {}, b"no"), (503, {}, b"")])
+def test_no_log_shows_the_address_of_a_channel(
+    answer: tuple[int, dict[str, str], bytes], monkeypatch: pytest.MonkeyPatch, caplog: Any, capsys: Any
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    configure_logging()
+    with receiving(answer) as (url, came), caplog.at_level("DEBUG"):
+        add_channel(f"{url}/services/T0/B0/a-secret-in-the-path", "slack")
+        open_incident()
+        notifying.notify()
+    told = capsys.readouterr()
+    assert len(came) == 1
+    assert "message_" in caplog.text + told.out + told.err
+    assert "a-secret-in-the-path" not in caplog.text + told.out + told.err
 
 
 def test_what_fails_ten_times_is_given_up() -> None:

@@ -68,6 +68,7 @@ def send_next(overdue: timedelta = timedelta(0)) -> bool:
 
 
 def _send(held: MessageClaim) -> None:
+    fault = ""
     try:
         receipt = _deliver(held)
     except RefusedError as error:
@@ -77,9 +78,7 @@ def _send(held: MessageClaim) -> None:
     except CachescopeError as error:
         _give_up(held, str(error))
     except Exception as error:  # noqa: BLE001 - whatever a library raises: the message is tried again
-        # Not its text: an address that holds a secret may stand in it.
-        logger.error("sending_failed", error=type(error).__name__)  # noqa: TRY400 - a traceback could hold it too
-        _try_later(held, f"Sending failed: {type(error).__name__}.", None)
+        fault = type(error).__name__
     else:
         values = {"state": "sent", "answer": receipt.answer[:500], "sent_at": datetime.now(UTC)}
         with transaction() as session:
@@ -87,6 +86,10 @@ def _send(held: MessageClaim) -> None:
                 logger.warning("lease_lost")
                 return
         logger.info("message_sent")
+    if fault:
+        # Its name alone, and no longer while it is handled: its text may hold the address, which is a secret.
+        logger.error("sending_failed", error=fault)
+        _try_later(held, f"Sending failed: {fault}.", None)
 
 
 def _deliver(held: MessageClaim) -> Receipt:
