@@ -102,7 +102,6 @@ def _show(
             ("Pull requests and badges", None),
         ],
         section="repositories",
-        json_url=f"/api/v1/repositories/{repository.id}",
         sentence=_sentence(policy, len(sources)),
         message=message,
         done=done,

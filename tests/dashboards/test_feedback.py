@@ -99,7 +99,7 @@ def test_without_a_source_the_page_says_what_is_missing(site: Site, fill: Fill) 
     fill(lambda session, team: save_build(session, make_repository(session, team=team)))
     text = site.text(PAGE)
     assert "no source of this team has credentials for writing" in text
-    assert 'href="/teams/acme/settings#sources"' in text
+    assert 'href="/teams/acme/sources"' in text
 
 
 def test_badges_are_made_shown_renewed_and_taken_back(page: Site) -> None:

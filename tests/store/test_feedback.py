@@ -7,12 +7,16 @@ import pytest
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from cachescope.feedback import Mode, Policy
+from cachescope.feedback import Mode, Policy, SizeChange
+from cachescope.surroundings import Surroundings
 from store.database import transaction
 from store.models import FeedbackPolicy, FeedbackPost, FeedbackTask, Image, Repository, Source
+from store.models.image_sizes import ImageSize
 from store.queries import feedback, repositories, teams
+from store.queries.evidence import save_evidence
+from store.queries.image_sizes import get_or_create_sized_image
 from store.queries.repositories import delete_repository
-from tests.factories import make_build, make_repository, make_step, make_team, save_build
+from tests.factories import MORNING, make_build, make_repository, make_step, make_team, save_build
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(minutes=5)
@@ -198,3 +202,62 @@ def test_images_of_the_same_name_are_told_apart_by_their_platform(session: Sessi
     assert found["web"] is False
     assert len(feedback.list_recent_images(session, repository.id, NOW - timedelta(days=30))) == 3
     assert len(feedback.list_recent_images(session, repository.id, NOW)) == 0
+
+
+def weigh(session: Session, repository: Repository, build_id: int, compressed: int | None, **values: object) -> None:
+    sized = get_or_create_sized_image(session, repository, "ghcr.io/acme/api")
+    given = {"platform": "linux/amd64", "version_key": str(build_id), "released_at": NOW + timedelta(minutes=build_id)}
+    session.add(
+        ImageSize(
+            sized_image_id=sized.id,
+            repository_id=repository.id,
+            build_id=build_id,
+            compressed_bytes=compressed,
+            **given | values,
+        )
+    )
+    session.flush()
+
+
+def test_an_image_is_told_with_its_baseline_its_breaks_its_size_and_its_advice(
+    session: Session, repository: Repository
+) -> None:
+    steps = [make_step("COPY . .", seconds=1.0), make_step("RUN make", seconds=9.0)]
+    (before,) = save_build(session, repository, make_build(*steps), commit_id="1" * 40)
+    (after,) = save_build(
+        session, repository, make_build(*steps), at=MORNING + timedelta(minutes=5), commit_id="2" * 40
+    )
+    weigh(session, repository, before, 100)
+    weigh(session, repository, after, 140)
+    weigh(session, repository, after, None, platform="linux/arm64")
+    delivery_id = session.get_one(feedback.Build, after).delivery_id
+    (shown,) = feedback.load_images_of_delivery(session, delivery_id)
+    assert (shown.build.id, shown.before.build_id) == (after, before)
+    assert feedback.is_latest_of_pull_request(session, shown)
+    assert [row.text for row in feedback.load_breaks_of_image(session, after, shown.image.id)] == ["COPY . ."]
+    assert feedback.find_size(session, shown) == SizeChange(compressed_bytes=140, before_bytes=100)
+    assert feedback.find_latest_size(session, repository.id) == 140
+    assert feedback.load_costs(session, shown.image.id)["RUN make"] == 9.0
+    assert feedback.is_built(session, shown.image.id, "2" * 40)
+    assert not feedback.is_built(session, shown.image.id, "3" * 40)
+    assert feedback.find_first_recommendation(session, shown.image.id) is None
+    assert feedback.find_place(session, shown.image.id) is None
+    save_evidence(session, delivery_id, repository.id, Surroundings(context="web"))
+    assert feedback.find_place(session, shown.image.id).context == "web"
+
+
+def test_an_older_build_is_not_the_latest_of_its_branch(session: Session, repository: Repository) -> None:
+    (first,) = save_build(session, repository, branch="topic", pull_request="12")
+    save_build(session, repository, at=MORNING + timedelta(minutes=5), branch="topic", pull_request="12")
+    delivery_id = session.get_one(feedback.Build, first).delivery_id
+    assert not feedback.is_latest_of_pull_request(session, feedback.load_images_of_delivery(session, delivery_id)[0])
+
+
+def test_everything_of_a_source_waits_when_its_forge_is_away(session: Session, repository: Repository) -> None:
+    for key in "ab":
+        enqueue(session, repository.id, key)
+    feedback.put_off_source(session, "s", NOW + timedelta(minutes=1))
+    assert feedback.claim_next_due(session, NOW + timedelta(seconds=59), LEASE) is None
+    assert feedback.claim_next_due(session, NOW + timedelta(seconds=61), LEASE) is not None
+    assert feedback.was_asked_for(session, repository.id, "a")
+    assert not feedback.was_asked_for(session, repository.id, "c")
