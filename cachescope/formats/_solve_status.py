@@ -19,7 +19,7 @@ from cachescope.formats._buildkit import (
 )
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import parse_step_name
-from cachescope.model import StepStatus
+from cachescope.model import StepKind, StepStatus
 from cachescope.prefixes._stamps import parse_stamp
 
 _FIRST_NAMES = (
@@ -160,7 +160,11 @@ class StatusSolve(Solve):
 
     def may_have_failed(self) -> bool:
         """Tell whether the client's report of a failure can be about this build, and not about one in other words."""
-        return not (self.has_instructions and self.is_resting()) or any(work.error for work in self.works.values())
+        works = self.works.values()
+        has_exported = self.finished or any(
+            work.is_complete and parse_step_name(work.name).kind is StepKind.EXPORT for work in works
+        )
+        return not (has_exported and self.is_resting()) or any(work.error for work in works)
 
     def has_ended_after(self, moment: float) -> bool:
         """Tell whether some vertex is known to have ended after a moment."""
