@@ -176,7 +176,7 @@ def is_worth_telling(report: Report, policy: Policy) -> bool:
 
 
 def _has_fallen(report: Report) -> bool:
-    if report.before is None:
+    if report.before is None or report.outcome != "succeeded":
         return False
     pairs = (
         (report.now.efficiency, report.before.efficiency),
@@ -189,12 +189,13 @@ def judge(report: Report, policy: Policy) -> Verdict:
     """Hold a build against the policy of its repository.
 
     Fails only where the policy says so, the figure is known, and the cache could have been warm: neither the first
-    build of an image nor one from a fork fails.
+    build of an image nor one from a fork fails, and a build that did not succeed is judged by others.
     """
     measured, name = _measured(report, policy)
     title = _headline(report)
     conclusion = Conclusion.SUCCESS
-    if measured is None:
+    if measured is None or report.outcome != "succeeded":
+        # What a build that failed did with its cache until then says nothing of the whole.
         conclusion = Conclusion.NEUTRAL
     elif policy.mode == Mode.FAIL and measured < policy.threshold:
         title = f"{name} {percentage(measured)}, below {percentage(policy.threshold)}"

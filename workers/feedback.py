@@ -258,7 +258,7 @@ def _report(session: Session, shown: ImageOfBuild) -> Report:
     url = get_settings().public_url.rstrip("/")
     breaks = rows.load_breaks_of_image(session, build.id, shown.image.id)
     return Report(
-        image=shown.image.name,
+        image=_label(session, shown.image),
         commit=build.commit_id,
         outcome=build.outcome,
         now=_share(shown.figures),
@@ -304,6 +304,11 @@ def _place(step: Any) -> str:
 def _advice(session: Session, image_id: int) -> Advice | None:
     found = rows.find_first_recommendation(session, image_id)
     return None if found is None else Advice(title=found.title, saving_seconds=found.saving_seconds, patch=found.patch)
+
+
+def _label(session: Session, image: Image) -> str:
+    """What a comment calls an image: with its platform where another one has the same name."""
+    return f"{image.name} {image.platform}" if image.platform and rows.has_namesakes(session, image) else image.name
 
 
 def _check_name(session: Session, image: Image) -> str:
@@ -397,7 +402,7 @@ def _tell_of_pull_request(scene: _Scene, forge: Forge) -> str | None:
         return "The pull request is not open any more."
     with reading() as session:
         images = [
-            (image, rows.load_costs(session, image.id), rows.find_place(session, image.id))
+            (image, _label(session, image), rows.load_costs(session, image.id), rows.find_place(session, image.id))
             for image in rows.list_recent_images(session, scene.repository.id, datetime.now(UTC) - RECENT, MOST_IMAGES)
             if not rows.is_built(session, image.id, pull.head)
         ]
@@ -406,9 +411,9 @@ def _tell_of_pull_request(scene: _Scene, forge: Forge) -> str | None:
     changed = forge.list_changed_files(pull.number).paths
     files = _Files(forge, pull)
     told = 0
-    for image, costs, place in images:
+    for image, label, costs, place in images:
         busts = _predict(image, changed, files, {normalize(text): cost for text, cost in costs.items()}, place)
-        forecast = Forecast(image=image.name, commit=pull.head, busts=busts)
+        forecast = Forecast(image=label, commit=pull.head, busts=busts)
         if (forecast.cost_seconds or 0.0) >= scene.policy.least_seconds:
             marker = _marker(image)
             body = feedback.render_forecast(forecast, marker)

@@ -136,6 +136,7 @@ def test_a_break_with_a_price_is_worth_a_comment() -> None:
         ({"breaks": [replace(BREAK, cost_seconds=50.0)]}, Policy(least_seconds=60.0)),
         ({"breaks": [replace(BREAK, cause="first_build")], "before": None}, Policy()),
         ({"breaks": (), "before": None}, Policy()),
+        ({"breaks": (), "outcome": "failed"}, Policy()),
         ({"breaks": (), "now": Share(hits=8, misses=0, efficiency=None)}, Policy()),
         (
             {"breaks": (), "before": None, "size": SizeChange(compressed_bytes=100_000_000, before_bytes=99_500_000)},
@@ -175,6 +176,8 @@ def test_a_fall_or_a_change_of_size_is_worth_a_comment(values: dict[str, object]
             "Hit rate 10 %, below",
         ),
         ({"before": None}, FAILING, Conclusion.NEUTRAL, "but there is no earlier build to compare with"),
+        ({"outcome": "failed"}, FAILING, Conclusion.NEUTRAL, "5 of 8 cacheable steps"),
+        ({"outcome": "canceled"}, FAILING, Conclusion.NEUTRAL, "5 of 8 cacheable steps"),
         ({"is_foreign": True}, FAILING, Conclusion.NEUTRAL, "below 50 %, in a fork"),
         (
             {"now": Share(hits=0, misses=0, efficiency=None), "breaks": ()},

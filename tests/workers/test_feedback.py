@@ -247,6 +247,21 @@ def test_each_image_has_its_own_comment_and_status(at: SimpleNamespace) -> None:
     assert names == {"cachescope/api", "cachescope/web"}
 
 
+def test_two_platforms_of_one_image_are_told_apart(at: SimpleNamespace) -> None:
+    def both(**seconds: Any) -> Any:
+        return make_build(
+            *(make_step("RUN make", platform=name, **seconds) for name in ("linux/amd64", "linux/arm64")),
+        )
+
+    push(at, both(cached=True), ONE, -60, branch="main", pull_request=None, image="api")
+    push(at, both(seconds=20.0), image="api")
+    tell()
+    starts = sorted(body.splitlines()[2] for body in bodies(at.remote, 12))
+    assert starts == [f"**Cachescope** · `api {name}` · `2222222…2222`" for name in ("linux/amd64", "linux/arm64")]
+    names = {told["context"] for told in at.remote.written["statuses"]}
+    assert names == {"cachescope/api linux/amd64", "cachescope/api linux/arm64"}
+
+
 def test_the_policy_of_the_repository_decides(at: SimpleNamespace) -> None:
     choose(at, mode="fail", threshold=0.9, measure="hit_rate", comments=False)
     on_main(at, warm(**COLD))
