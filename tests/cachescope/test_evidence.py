@@ -510,3 +510,24 @@ def test_two_logs_leave_another_target_and_an_edit_open_unless_the_dockerfile_gr
     before = build(sizes[0], *base, ends[0])
     assert "first_build" in explain(build(sizes[1], *base, ends[1]), before).possible
     assert explain(build(sizes[2], *base, ends[1]), before).cause == "instruction_changed"
+
+
+def test_a_value_on_the_command_line_that_the_text_shows_is_likely_the_cause() -> None:
+    before = build(FROM, step("[2/2] COPY v1 /", cached=True))
+    after = build(FROM, step("[2/2] COPY v2 /"))
+    commands = {"command_before": ("build", "--build-arg", "V=v1"), "command_after": ("build", "--build-arg", "V=v2")}
+    assert explain(after, before, **commands).cause == "build_arg_changed"
+    other = {**commands, "command_after": ("build", "--build-arg", "V=x9")}
+    assert "build_arg_changed" not in explain(after, before, **other).possible
+
+
+def test_a_line_below_that_prints_another_value_proves_the_argument() -> None:
+    text = "FROM x\nARG V\nRUN make\nRUN echo $V\n"
+    before = build(
+        FROM, step("[2/3] RUN make", cached=True), step("[3/3] RUN echo version one two three 1", cached=True)
+    )
+    after = build(FROM, step("[2/3] RUN make"), step("[3/3] RUN echo version one two three 2"))
+    text = text.replace("echo $V", "echo version one two three $V")
+    found = explain(after, before, **dockerfiles(text))
+    assert (found.cause, found.confidence) == ("build_arg_changed", "certain")
+    assert "A line below" in found.evidence[0]
