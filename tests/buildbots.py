@@ -132,7 +132,7 @@ def buildbot(engine: Engine, url: str, secret: str, ports: tuple[int, int]) -> I
     for name, dockerfile in DOCKERFILES.items():
         (projects / name).mkdir(parents=True)
         (projects / name / "Dockerfile").write_text(dockerfile)
-        (projects / name / "app.txt").write_text("hello\n")
+        (projects / name / "app.txt").write_text(f"{folder.name}\n")  # of its own: the engine may be shared
     (folder / "master").mkdir()
     said = {"pb": ports[0], "www": ports[1], "docker": engine.client, "host": engine.host, "projects": str(projects)}
     (folder / "master/master.cfg").write_text(MASTER.format(**said, names=list(DOCKERFILES), url=url, secret=secret))

@@ -1,7 +1,6 @@
 """A real CI server: Buildbot builds images with a real Docker engine, tells us, and its builds are on their pages."""
 
 import socket
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -106,13 +105,16 @@ def test_what_a_real_ci_server_builds_is_on_its_page(connected: tuple[Buildbot, 
         assert session.scalars(select(Hook.is_found)).all().count(True) == 0
 
 
-def test_a_build_of_which_no_webhook_came_is_found_by_asking(connected: tuple[Buildbot, str]) -> None:
+def test_a_build_of_which_no_webhook_came_is_found_by_asking(
+    connected: tuple[Buildbot, str], client: httpx.Client
+) -> None:
     server, source_id = connected
     with transaction() as session:
         session.get_one(Source, source_id).disabled_at = datetime.now(UTC)  # an outage of ours
     server.force("image")
     wait_for(lambda: server.count_complete() == 1, "a build", 60)
-    time.sleep(0.5)
+    refused = 'cachescope_hooks_total{outcome="refused"} 1.0'
+    wait_for(lambda: refused in client.get("/metrics").text, "its webhook to be refused", 60)
     with transaction() as session:
         source = session.get_one(Source, source_id)
         source.disabled_at = None

@@ -20,6 +20,7 @@ from store.queries import repositories
 router = APIRouter(prefix="/teams/{slug}/sources", include_in_schema=False)
 
 WAITING = "Waiting for the first webhook. It appears here by itself."
+NEXT = "The next webhook appears here by itself."
 DONE = {
     "read": "Kept. Logs are fetched with it from now on; send an event again that came before.",
     "write": "Kept. Results are written with it from now on.",
@@ -103,7 +104,7 @@ def state(page: PageDep, team: TeamDep, source_id: str, since: int = Query(0, ge
         return JSONResponse({"url": f"/teams/{team.slug}/sources/{found.id}"}, headers=HEADERS)
     if found.refused_at is not None and found.refused_at.timestamp() * 1000 >= since:
         return JSONResponse({"text": f"A webhook came and was refused: {found.refused_reason}"}, headers=HEADERS)
-    return JSONResponse({"text": WAITING}, headers=HEADERS)
+    return JSONResponse({"text": WAITING if health.last_at is None else NEXT}, headers=HEADERS)
 
 
 @router.post("/{source_id}/credentials/{purpose}")
@@ -249,7 +250,7 @@ def _show(
         wait_url=""
         if found.disabled_at
         else f"{start}/state{query({'since': since if health.last_at else now - 1000})}",
-        wait_text=WAITING if health.last_at is None else "The next webhook appears here by itself.",
+        wait_text=WAITING if health.last_at is None else NEXT,
         scheme=found.scheme or facts.schemes[0],
         read_fields=[(name, LABELS[name]) for name in facts.credential_fields],
         write_fields=[(name, LABELS[name]) for name in facts.credential_fields] if guide.write_help else [],
