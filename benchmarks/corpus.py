@@ -15,16 +15,21 @@ def pieces(log_format: str) -> list[bytes]:
     return [log if log.endswith(b"\n") else log + b"\n" for log in logs]
 
 
-def write_log(path: Path, log_format: str, size_bytes: int, between: bytes = b"") -> Path:
-    """Write logs of one format, one after another, until the file has the size; returns the path.
+def write_log(path: Path, log_format: str, size_bytes: int) -> Path:
+    """Write logs of one format, one after another, until the file has the size; returns the path."""
+    return write_logs(path, pieces(log_format), size_bytes)
+
+
+def write_logs(path: Path, logs: list[bytes], size_bytes: int) -> Path:
+    """Write these logs again and again until the file has the size; returns the path.
 
     Each copy gets digests of its own: the same vertex told again would be no new build.
     """
     with path.open("wb") as file:
-        for number, log in enumerate(_forever(pieces(log_format))):
+        for number, log in enumerate(_forever(logs)):
             if file.tell() >= size_bytes:
                 return path
-            file.write(_DIGEST.sub(b"\\g<1>%08x" % number, log) + between)
+            file.write(_DIGEST.sub(b"\\g<1>%08x" % number, log))
     return path
 
 

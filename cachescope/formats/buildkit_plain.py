@@ -59,7 +59,8 @@ _AROUND = (
 _OUTPUT = rb"(?:[0-9*]{1,9}\.[0-9*]{0,9} |sha256:[0-9a-f]{1,64} [0-9a-z]|extracting sha256:)"
 _EVENT = re.compile(_KEY + rb"(?!" + _OUTPUT + rb")")
 # The same in a bare log, where every line begins behind a line end: `re` looks for two literal bytes first.
-_BARE_EVENT = re.compile(rb"\n" + _KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)")
+# The usual output is turned down before the number is taken as a group: most lines are such.
+_BARE_EVENT = re.compile(rb"\n(?!#[0-9]{1,3}+ [0-9]{1,5}+\.[0-9]{1,3}+ )" + _KEY + rb"(?!" + _OUTPUT + rb")([^\n]*)")
 _WORDS = (
     b"---",
     b"rror",
