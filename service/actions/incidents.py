@@ -12,7 +12,7 @@ from cachescope.watching import Watch
 from service.auth.permissions import Viewer
 from store.models import Incident, Team
 from store.models.incidents import ACTIVE_STATES, INCIDENT_STATES
-from store.queries import incidents
+from store.queries import incidents, messages
 from store.queries.incidents import Change
 from workers import telling
 
@@ -143,6 +143,8 @@ def decide(session: Session, viewer: Viewer, incident_id: int, decision: Decisio
             incidents.add_event(
                 session, member, PAST[decision.action], at=now, user_id=viewer.user_id, actor=viewer.name, note=note
             )
+            if decision.action in {"mute", "accept"}:
+                messages.cancel_unsent(session, [member.id])
             if decision.action == "resolve" and member is incident:
                 closed = Change(incident, "resolved", was)
     session.flush()

@@ -73,6 +73,17 @@ def test_closing_by_hand_tells_those_who_were_told(api: httpx.Client, fill: Fill
     assert [row["kind"] for row in listed] == ["resolved", "opened"]
 
 
+@pytest.mark.parametrize("action", ["mute", "accept"])
+def test_what_nobody_wants_to_hear_of_is_not_sent_any_more(api: httpx.Client, fill: Fill, action: str) -> None:
+    add(api)
+    fill(lambda session, team: play(session, make_repository(session, "acme/api", team), story(fixed=False)))
+    with reading() as session:
+        incident_id = session.scalars(select(Message.incident_id)).one()
+    assert api.post(f"/api/v1/incidents/{incident_id}/{action}").status_code == 200
+    (message,) = api.get("/api/v1/teams/acme/channels").json()["messages"]
+    assert message["state"] == "canceled"
+
+
 def test_channels_are_added_tried_and_deleted(api: httpx.Client) -> None:
     channel = add(api)
     listed = api.get("/api/v1/teams/acme/channels").text
