@@ -1,5 +1,6 @@
 """Every fixture log in chunks, cut, spoilt and spliced, through the whole reader: wrappers, formats, merging."""
 
+import re
 import time
 from collections import Counter
 from functools import cache
@@ -19,13 +20,21 @@ LOGS = sorted(
     for path in (FOLDER / folder).glob("*/*")
     if path.suffix in {".log", ".jsonl", ".dockerbuild", ".record"} and path.stat().st_size < 30_000
 )
+DIGEST = re.compile(r"@s?h?a?2?5?6?:?[0-9a-f]{0,64}$")
 NEEDLES = sorted({needle for log_format in FORMATS.values() for needle in log_format.needles})
 
 
 def steps_of(reading):
-    """Count the steps; a bake step without its target: the target printed last is the one."""
+    """Count the steps; a bake step without its target: the target printed last is the one.
+
+    A digest does not count: a terminal cuts it where its rows end, and a later frame may show more of it.
+    """
     return Counter(
-        (step.text.replace(f"[{step.target}", "[", 1) if step.target else step.text, step.stage, step.platform)
+        (
+            DIGEST.sub("", step.text.replace(f"[{step.target}", "[", 1) if step.target else step.text),
+            step.stage,
+            step.platform,
+        )
         for build in reading.builds
         for step in build.steps
     )
