@@ -79,7 +79,8 @@ class Order:
             since={name: entry[name] for name in ("build", "commit", "at", "branch", "dockerfile")},
             victims=[victim.step.text for victim in victims],
             seconds_per_build=stream.rate() * stream.lost_seconds,
-            evidence=f"{layer.step.text} now stands below {text} and missed with it {stream.events} times",
+            evidence=f"{layer.step.text} now stands below {text} and missed with it "
+            + ("once" if stream.events == 1 else f"{stream.events} times"),
             group="order",
         )
 

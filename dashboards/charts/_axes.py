@@ -35,5 +35,10 @@ def _text(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:
-        return f"{seconds / 60:g} min"
-    return f"{seconds / 3600:g} h"
+        return _in_two(seconds, 60, "min", "s")
+    return _in_two(seconds / 60, 60, "h", "min")
+
+
+def _in_two(amount: float, size: int, large: str, small: str) -> str:
+    whole, rest = divmod(round(amount), size)
+    return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
