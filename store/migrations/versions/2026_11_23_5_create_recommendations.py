@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "2026_11_23_recommendations"
-down_revision = "2026_11_23_administration"
+down_revision = "2026_11_23_image_sizes"
 branch_labels = None
 depends_on = None
 
