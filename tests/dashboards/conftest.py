@@ -18,9 +18,10 @@ from store.database import transaction
 from store.models import Team, User, UserSession
 from store.queries import rollups, teams
 from tests import serving
+from tests.dashboards.browsers import COOKIE, axe, browser, open_tab
 from tests.factories import make_team
 
-COOKIE = "the-cookie-of-a-reader"
+__all__ = ["COOKIE", "axe", "browser", "open_tab"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,14 @@ from sqlalchemy import select
 
 from store.database import reading, transaction
 from store.models import AlertRule, Incident, Team
+from tests.dashboards.browsers import Tab
 from tests.dashboards.conftest import Site
 from tests.dashboards.test_alerts import EVIL, add_channel
-from tests.dashboards.test_browser import Tab, axe, browser, open_tab
 from tests.factories import make_repository
 from tests.workers.test_detecting import play, story, take
 
 pytestmark = pytest.mark.browser
 Fill = Callable[[Callable[..., object]], None]
-FIXTURES = (axe, browser, open_tab)
-"""Those of the other browser tests."""
 
 
 def save(session: Any, team: Team) -> None:

@@ -9,10 +9,8 @@ from playwright.sync_api import Browser, expect
 
 from service.auth.sessions import SESSION_COOKIE
 from tests.dashboards.conftest import COOKIE, Site
-from tests.dashboards.test_browser import browser
 
 pytestmark = pytest.mark.browser
-__all__ = ["browser"]
 
 
 def test_the_first_webhook_arrives_while_one_looks(browser: Browser, site: Site) -> None:
