@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 
 DOCKER = os.environ.get("DOCKER", "docker")
-MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+MIRROR = os.environ.get("DEBIAN_MIRROR")
+"""Without one debootstrap takes its own default."""
 FIRST = "ca-certificates,git,make,gcc,libc6-dev"
 THEN = "python3 python3-pip python3-venv nodejs npm golang-go curl"
 # pip refuses to install beside Debian's own packages, which in a container is what one wants.
@@ -35,7 +36,7 @@ def main() -> None:
     place = Path(tempfile.mkdtemp(prefix="advice-base-"))
     root = place / "root"
     try:
-        run("debootstrap", "--variant=minbase", f"--include={FIRST}", "bookworm", str(root), MIRROR)
+        run("debootstrap", "--variant=minbase", f"--include={FIRST}", "bookworm", str(root), *filter(None, [MIRROR]))
         shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
         install = ["apt-get", "install", "-y", "--no-install-recommends", *THEN.split()]
         run("chroot", str(root), "env", "DEBIAN_FRONTEND=noninteractive", *install)
