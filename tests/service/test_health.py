@@ -114,9 +114,15 @@ def test_the_figures_count_what_happened(client: httpx.Client) -> None:
 
 
 def test_a_request_is_logged_with_its_id_and_without_its_secrets(
-    client: httpx.Client, caplog: pytest.LogCaptureFixture
+    client: httpx.Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Whatever other tests of this process did to logging: migrations and workers set it up anew.
+    said_by = logging.getLogger("service.requests")
+    monkeypatch.setattr(said_by, "disabled", False)
+    monkeypatch.setattr(said_by, "propagate", True)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
     caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="service.requests")
     answer = client.get("/setup/one-time-secret?token=another", headers={"x-request-id": "ours-1"})
     assert answer.headers["x-request-id"] == "ours-1"
     assert answer.json()["request_id"] == "ours-1"
