@@ -1,6 +1,6 @@
 """Every table of the database, one module per noun."""
 
-from store.models.accounts import Membership, SignInLink, Team, Token, User, UserSession
+from store.models.accounts import Letter, Membership, SignInLink, Team, Token, User, UserSession
 from store.models.base import Base
 from store.models.builds import Break, Build, BuildImage, Step
 from store.models.deliveries import Delivery, StoredLog
@@ -41,6 +41,7 @@ __all__ = [
     "Incident",
     "IncidentEvent",
     "Instruction",
+    "Letter",
     "Measuring",
     "Membership",
     "Message",

@@ -2,13 +2,16 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.models.base import Base, CreatedAt, PublicId, RowId, one_of
+from store.types import EncryptedText
 
 ROLES = ("owner", "member", "viewer")
 TOKEN_SCOPES = ("upload", "read")
+LETTER_STATES = ("new", "working", "sent", "failed")
+_WAITING = text("state IN ('new', 'working')")
 
 
 class Team(Base):
@@ -53,10 +56,10 @@ class Membership(Base):
 
 
 class SignInLink(Base):
-    """A link that works once: the first owner's, an invitation's, a forgotten password's."""
+    """A link that works once: the first owner's, an invitation's, a forgotten password's, a new e-mail address's."""
 
     __tablename__ = "sign_in_links"
-    __table_args__ = (Index(None, "team_id"),)
+    __table_args__ = (Index(None, "team_id"), Index(None, "user_id"), Index(None, "created_by_id"))
 
     id: Mapped[RowId]
     token_hash: Mapped[str] = mapped_column(unique=True)
@@ -66,6 +69,40 @@ class SignInLink(Base):
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    """Whose password or address it changes; None for an account that is still to be made."""
+    role: Mapped[str | None]
+    """What an invitation makes of whoever accepts it."""
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    """Who invites."""
+
+
+class Letter(Base):
+    """An e-mail to a person: written with what it tells of, sent later, emptied once it was sent."""
+
+    __tablename__ = "letters"
+    __table_args__ = (
+        CheckConstraint(one_of("state", LETTER_STATES), name="state"),
+        Index(None, "team_id"),
+        Index(None, "user_id"),
+        Index("ix_letters_due", "next_at", postgresql_where=_WAITING, sqlite_where=_WAITING),
+    )
+
+    id: Mapped[PublicId]
+    kind: Mapped[str]
+    """invitation, password, email or notice."""
+    team_id: Mapped[int | None] = mapped_column(ForeignKey("teams.id", ondelete="CASCADE"))
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    recipient: Mapped[str]
+    notice: Mapped[str] = mapped_column(EncryptedText)
+    """What it says, as JSON; it may hold a link that signs in, so it is unreadable in the database."""
+    state: Mapped[str] = mapped_column(default="new")
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    fence: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[CreatedAt]
+    answer: Mapped[str | None]
+    """What the mail server said last, or why it could not be reached."""
+    created_at: Mapped[CreatedAt]
 
 
 class UserSession(Base):
@@ -94,6 +131,7 @@ class Token(Base):
         CheckConstraint(one_of("scope", TOKEN_SCOPES), name="scope"),
         Index(None, "team_id"),
         Index(None, "repository_id"),
+        Index(None, "created_by_id"),
     )
 
     id: Mapped[PublicId]
@@ -108,3 +146,5 @@ class Token(Base):
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    """Who made it; None for tokens that the server made itself."""

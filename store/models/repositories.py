@@ -1,5 +1,7 @@
 """Repositories, the images built from them, their instructions, and every text that their steps print, stored once."""
 
+from datetime import date
+
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -19,6 +21,10 @@ class Repository(Base):
     default_branch: Mapped[str] = mapped_column(default="main")
     url: Mapped[str | None]
     created_at: Mapped[CreatedAt]
+    builds_from: Mapped[date | None]
+    """Builds of days before have been forgotten: the sums of these days stand for them and stay as they are."""
+    steps_from: Mapped[date | None]
+    """The same of steps, and of the sums of instructions."""
 
     team: Mapped[Team] = relationship(lazy="raise")
 
