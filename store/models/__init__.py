@@ -1,6 +1,7 @@
 """Every table of the database, one module per noun."""
 
 from store.models.accounts import Letter, Membership, SignInLink, Team, Token, User, UserSession
+from store.models.administration import AuditEvent, Retention
 from store.models.base import Base
 from store.models.builds import Break, Build, BuildImage, Step
 from store.models.deliveries import Delivery, StoredLog
@@ -18,6 +19,7 @@ from store.models.sources import Source
 __all__ = [
     "AdviceTurn",
     "AlertRule",
+    "AuditEvent",
     "Base",
     "Break",
     "Build",
@@ -46,6 +48,7 @@ __all__ = [
     "Membership",
     "Message",
     "Repository",
+    "Retention",
     "Run",
     "SignInLink",
     "SizedImage",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.models.base import Base, CreatedAt, PublicId, RowId, one_of
@@ -26,6 +26,8 @@ class Team(Base):
     is_demo: Mapped[bool] = mapped_column(default=False)
     time_zone: Mapped[str] = mapped_column(default="UTC")
     created_at: Mapped[CreatedAt]
+    deleted_at: Mapped[datetime | None]
+    """Since then nobody belongs to it; workers delete what it holds, and at last this row."""
 
 
 class User(Base):
@@ -39,6 +41,8 @@ class User(Base):
     name: Mapped[str]
     password_hash: Mapped[str | None]
     created_at: Mapped[CreatedAt]
+    is_administrator: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Looks after the installation: sees its users, teams, queue and storage, and nothing of teams they are not in."""
 
 
 class Membership(Base):
