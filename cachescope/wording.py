@@ -21,7 +21,7 @@ ADVICE = {
     "manifest_stamp": "Keep what changes with every build, such as a version or a time stamp, out of this file.",
     "duration": "Compare the output of this step before and after the change: what does it download or compile now?",
     "size": "Look at the layers of the image: something large was added at this commit.",
-    "budget": "Raise the budget, or look at the builds that went over it.",
+    "budget": "Make the image smaller, or accept it as the new normal and raise the budget.",
 }
 _KINDS = {
     "order": "order of instructions",
@@ -81,7 +81,7 @@ def since(facts: IncidentFacts) -> str:
 
 def price(facts: IncidentFacts) -> str:
     """What it costs a build and a day, as a sentence."""
-    if facts.cause == "size":
+    if facts.cause in {"size", "budget"}:
         return cut(facts.evidence, 300) + "."
     if facts.seconds_per_build <= 0:
         return "What it costs is not known: these logs print no times."
@@ -127,7 +127,7 @@ def _what(facts: IncidentFacts) -> str:
         case "size":
             return "the image has become larger"
         case "budget":
-            return facts.evidence
+            return "the image is over its budget"
     return f"{named} runs although nothing changed"
 
 
@@ -145,7 +145,7 @@ def _well(facts: IncidentFacts) -> str:
         case "size":
             return "the image is as small as before"
         case "budget":
-            return "builds keep to the budget"
+            return "the image keeps to its budget"
     return f"{named} comes from cache" if named else "layers come from cache"
 
 

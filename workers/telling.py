@@ -97,7 +97,7 @@ def _resolve(session: Session, incident: Incident, teller: Incident, change: Cha
             channel_id=channel_id,
             key=f"resolved:{teller.id}:{teller.reopened}",
             next_at=after_quiet_hours(rule, zone, now) if rule is not None else now,
-            note="Builds that came late explain it." if change.what == "withdrawn" else "",
+            note=change.note,
         )
 
 

@@ -48,6 +48,17 @@ class Overrun:
     is_base: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """A budget that was passed at one of some versions, and kept being so until another."""
+
+    overrun: Overrun
+    since: int
+    """The place of the version that passed it."""
+    until: int | None
+    """The place of the first version that kept to it again; None while none has."""
+
+
 def size_of(platform: PlatformImage) -> int | None:
     """Return the size that budgets look at: compressed, else unpacked."""
     return platform.unpacked_bytes if platform.compressed_bytes is None else platform.compressed_bytes
@@ -84,6 +95,30 @@ def check_budget(
         )
         for kind, limit in limits
     ]
+
+
+def find_excesses(budget: Budget, versions: Sequence[PlatformImage]) -> list[Excess]:
+    """Replay versions of one branch, oldest first: which budget was passed when, and when it held again.
+
+    Growth that one version was not to have is over once the image is as small as that version might have been.
+    Versions whose size nobody knows change nothing.
+    """
+    found: list[Excess] = []
+    passed: dict[OverrunKind, tuple[int, Overrun]] = {}
+    before: PlatformImage | None = None
+    for place, version in enumerate(versions):
+        size = size_of(version)
+        if size is None:
+            continue
+        for kind, (since, overrun) in list(passed.items()):
+            if size <= (overrun.limit_bytes or 0):
+                found.append(Excess(overrun=overrun, since=since, until=place))
+                del passed[kind]
+        for overrun in check_budget(budget, before, version):
+            passed.setdefault(overrun.kind, (place, overrun))
+        before = version
+    found += [Excess(overrun=overrun, since=since, until=None) for since, overrun in passed.values()]
+    return sorted(found, key=lambda excess: (excess.since, excess.overrun.kind))
 
 
 def find_drift(versions: Sequence[PlatformImage]) -> Overrun | None:

@@ -94,6 +94,7 @@ def alert(page: PageDep, incident_id: int, done: str = Query("", max_length=20))
         chart_title=evidence.TITLE,
         chart_summary=evidence.summary(points, incident),
         facts=_facts(page, incident),
+        image_url=_image_url(team, incident),
         commit_url=_commit_url(page, incident, incident.commit_id),
         fixed_url=_commit_url(page, incident, incident.fixed_by),
         since_build=_build(page, incident.since_build_id),
@@ -167,6 +168,9 @@ def _figures(incident: Incident) -> list[dict[str, Any]]:
 
     ended = incident.resolved_at if incident.state == "resolved" else None
     age = ((ended or datetime.now(UTC)) - (incident.since_at or incident.opened_at)).total_seconds()
+    lasts = row("Lasted" if ended else "Lasts", "Since the change point", theme.duration(age))
+    if incident.kind == "budget":  # bytes, whose price nobody knows in seconds
+        return [lasts]
     return [
         row(
             "Price per day",
@@ -179,7 +183,7 @@ def _figures(incident: Incident) -> list[dict[str, Any]]:
             theme.duration(incident.seconds_per_build) if incident.seconds_per_build else None,
         ),
         row("Builds per day", "Of this image, over the last week", f"{incident.builds_per_day:.1f}"),
-        row("Lasted" if ended else "Lasts", "Since the change point", theme.duration(age)),
+        lasts,
     ]
 
 
@@ -205,6 +209,14 @@ def _commit_url(page: Page, incident: Incident, commit: str | None) -> str | Non
         return None
     url = page.session.get_one(Repository, incident.repository_id).url or ""
     return f"{url.rstrip('/')}/commit/{commit}" if urlsplit(url).scheme in {"http", "https"} else None
+
+
+def _image_url(team: Team, incident: Incident) -> str | None:
+    """The page of the image whose budget was passed; its number ends the key of such an alert."""
+    number = incident.key.rpartition(":")[2]
+    if incident.kind != "budget" or not number.isdecimal():
+        return None
+    return f"/teams/{team.slug}/repositories/{incident.repository_id}/images/{number}"
 
 
 def _build(page: Page, build_id: int | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from cachescope.errors import InvalidValueError, NotFoundError
 from cachescope.images.advice import SizeAdvice, advise
-from cachescope.images.budgets import Budget, Overrun, check_budget, find_drift
+from cachescope.images.budgets import Overrun, check_budget, find_drift
 from cachescope.images.comparing import PlatformDifference, compare_platforms
 from cachescope.images.model import MeasuredImage
 from integrations.http import read_networks
@@ -21,6 +21,7 @@ from store.models import ImageSize, Repository, SizedImage
 from store.queries import image_sizes, measurings, repositories
 from store.queries.image_sizes import Version
 from workers.feedback import ask_again
+from workers.tasks.budgeting import budget_of, watch_budgets
 from workers.tasks.detecting import watch_again
 from workers.tasks.measuring import hint
 
@@ -62,6 +63,7 @@ def follow_image(session: Session, viewer: Viewer, repository: Repository, form:
     sized.budget_bytes, sized.budget_growth = form.budget_bytes, form.budget_growth
     sized.budget_pull_request_bytes = form.budget_pull_request_bytes
     session.flush()
+    watch_budgets(session, sized)
     return sized
 
 
@@ -114,6 +116,7 @@ def accept_measured(
     if release.build_id is not None:
         ask_again(session, release.build_id)
         watch_again(session, release.build_id)
+    watch_budgets(session, sized)
     return sized, saved
 
 
@@ -137,15 +140,6 @@ class ImageHistory:
     """Oldest first."""
     drift: Overrun | None
     advice: Sequence[SizeAdvice]
-
-
-def budget_of(sized: SizedImage) -> Budget:
-    """Return what an image may weigh."""
-    return Budget(
-        absolute_bytes=sized.budget_bytes,
-        growth_ratio=sized.budget_growth,
-        pull_request_bytes=sized.budget_pull_request_bytes,
-    )
 
 
 def load_history(

@@ -13,6 +13,7 @@ from backports import zstd
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
+from cachescope.images.budgets import OverrunKind
 from cachescope.regressions.base import Incident as Found
 from cachescope.watching import Watch
 from store.models import (
@@ -47,6 +48,8 @@ class Change:
     what: str
     was: str = "open"
     """The state that people saw before."""
+    note: str = ""
+    """Why it is over, where no build says so."""
 
 
 def lock(session: Session, repository_id: int) -> None:
@@ -86,6 +89,20 @@ def load_found(session: Session, image_id: int) -> Sequence[Incident]:
     """The incidents of an image, newest first, as many as the detector may still speak of."""
     return session.scalars(
         select(Incident).where(Incident.image_id == image_id).order_by(Incident.id.desc()).limit(200)
+    ).all()
+
+
+def load_budget_incidents(session: Session, repository_id: int, sized_image_id: int) -> Sequence[Incident]:
+    """The incidents of the budgets of a followed image, newest first."""
+    return session.scalars(
+        select(Incident)
+        .where(
+            Incident.repository_id == repository_id,
+            Incident.kind == "budget",
+            Incident.key.in_([f"{limit}:{sized_image_id}" for limit in OverrunKind]),
+        )
+        .order_by(Incident.id.desc())
+        .limit(200)
     ).all()
 
 
@@ -135,8 +152,9 @@ def bring_in_line(session: Session, repository: Repository, image_id: int, watch
     for row in rows:
         if row.state in ACTIVE_STATES and row.id not in matched and (row.kind, row.key) not in accepted:
             was, row.state, row.resolved_at = row.state, "resolved", _moment(build)
-            add_event(session, row, "withdrawn", build_id=build.id, note="Builds that came late explain it.")
-            changes.append(Change(row, "withdrawn", was))
+            note = "Builds that came late explain it."
+            add_event(session, row, "withdrawn", build_id=build.id, note=note)
+            changes.append(Change(row, "withdrawn", was, note))
     session.flush()
     told = [change for change in changes if change.what != "nothing"]
     for change in told:

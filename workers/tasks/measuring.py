@@ -23,6 +23,7 @@ from store.queries import image_sizes, measurings
 from store.queries.measurings import MeasuringClaim
 from workers.app import app
 from workers.feedback import ask_again
+from workers.tasks.budgeting import watch_budgets
 from workers.tasks.detecting import watch_again
 
 logger = structlog.get_logger(__name__)
@@ -114,6 +115,7 @@ def _measure(held: MeasuringClaim) -> None:
         if release.build_id is not None:
             ask_again(session, release.build_id)
             watch_again(session, release.build_id)
+        watch_budgets(session, sized)
         warnings = " ".join(image.warnings)[:2000] or None
         if not measurings.finish(session, held, "done", datetime.now(UTC), error=warnings):
             logger.warning("lease_lost")

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from cachescope.images.advice import advise
-from cachescope.images.budgets import Budget, OverrunKind, check_budget, find_drift
+from cachescope.images.budgets import Budget, OverrunKind, check_budget, find_drift, find_excesses
 from cachescope.images.comparing import Change, attribute_growth, compare_platforms, engine_pull, pull_churn
 from cachescope.images.model import Layer, PlatformImage, total
 from cachescope.images.steps import match_steps
@@ -98,6 +98,21 @@ def test_a_budget_says_which_limit_is_passed_and_because_of_what(budget, is_pull
     assert [one.kind for one in found] == kinds
     assert {one.instruction for one in found} <= {"COPY . ."}
     assert check_budget(budget, None, image(layer("RUN x", None))) == []
+
+
+def weighing(*megabytes: int | None) -> list[PlatformImage]:
+    return [image(layer("COPY . .", size if size is None else size * MB)) for size in megabytes]
+
+
+def test_a_budget_is_passed_once_and_until_a_version_keeps_to_it():
+    found = find_excesses(Budget(absolute_bytes=100 * MB), weighing(90, 110, None, 120, 100, 101))
+    assert [(one.overrun.size_bytes // MB, one.since, one.until) for one in found] == [(110, 1, 4), (101, 5, None)]
+    assert find_excesses(Budget(), weighing(1, 1_000)) == []
+
+
+def test_growth_lasts_until_the_image_is_as_small_as_it_might_have_been():
+    found = find_excesses(Budget(growth_ratio=0.1), weighing(100, 130, 131, 120, 110, 109))
+    assert [(one.overrun.kind, one.since, one.until) for one in found] == [(OverrunKind.GROWTH, 1, 4)]
 
 
 def test_slow_growth_is_found_and_a_step_is_none():
