@@ -24,9 +24,10 @@ from service.api import (
     uploads,
     webhooks,
 )
+from service.auth.providers import SignIn, open_sign_in
 from service.metrics import Metrics
 from service.requests import BodyLimit, RequestLog
-from service.settings import ServiceSettings, get_settings
+from service.settings import ServiceSettings, get_settings, get_sign_in_settings
 from store.logs import LogStore
 from workers.logs import configure_logging
 
@@ -43,6 +44,7 @@ def create_app(
     *,
     engine: Engine | None = None,
     logs: LogStore | None = None,
+    sign_in: SignIn | None = None,
     error_page: errors.ErrorPage | None = None,
     on_start: Sequence[Callable[[], object]] = (),
 ) -> FastAPI:
@@ -68,6 +70,7 @@ def create_app(
         openapi_url="/api/v1/openapi.json",
     )
     app.state.settings = settings or get_settings()
+    app.state.sign_in = sign_in or open_sign_in(get_sign_in_settings(), app.state.settings)
     app.state.engine = engine
     app.state.logs = logs
     app.state.metrics = Metrics()

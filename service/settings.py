@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cachescope.errors import SettingsError
@@ -41,3 +41,29 @@ def get_settings() -> ServiceSettings:
         return ServiceSettings()
     except ValueError as error:
         raise SettingsError(f"The web settings cannot work: {error}") from error
+
+
+class SignInSettings(BaseSettings):
+    """How people prove who they are: by a password of ours, at other providers, or both."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CACHESCOPE_SIGN_IN_", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    providers: SecretStr = Field(
+        default=SecretStr(""),
+        description="Providers as a JSON list, or the path of a .toml or .json file that holds them.",
+    )
+    passwords: bool = Field(default=True, description="Whether accounts with passwords of ours can sign in.")
+    session_hours: Annotated[int, Field(ge=1, le=24 * 365)] = Field(
+        default=24, description="Hours after which who signed in at a provider must do so again."
+    )
+
+
+@lru_cache(maxsize=1)
+def get_sign_in_settings() -> SignInSettings:
+    """The settings of sign-in of this process, read once; a value that cannot work is one sentence."""
+    try:
+        return SignInSettings()
+    except ValueError as error:
+        raise SettingsError(f"The settings of sign-in cannot work: {error}") from error

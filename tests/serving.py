@@ -54,7 +54,12 @@ def forget_settings() -> None:
     """Let this process read its settings from the environment again, and point its queue to where they say."""
     if store.database.get_engine.cache_info().currsize:
         store.database.get_engine().dispose()
-    for remembered in (store.settings.get_settings, service.settings.get_settings, workers.settings.get_settings):
+    for remembered in (
+        store.settings.get_settings,
+        service.settings.get_settings,
+        service.settings.get_sign_in_settings,
+        workers.settings.get_settings,
+    ):
         remembered.cache_clear()
     store.database.get_engine.cache_clear()
     workers.app.app.conf.update(workers.app.broker(workers.settings.get_settings()))

@@ -51,6 +51,8 @@ PUBLIC = {
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
     ("POST", "/sign-out"),
+    ("GET", "/sign-in/with/{provider}"),
+    ("GET", "/sign-in/with/{provider}/back"),
     ("POST", "/theme"),
     ("GET", "/assets/{name}"),
     ("GET", "/api/v1/openapi.json"),

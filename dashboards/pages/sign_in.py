@@ -10,12 +10,12 @@ from cachescope.errors import CredentialsRefusedError, InvalidValueError
 from dashboards.context import FormDep, PageDep
 from dashboards.rendering import THEMES, render
 from service.actions import accounts
+from service.auth import single_sign_on
 from service.auth.forms import form_token, remember_visitor
 from service.auth.passwords import SHORTEST
-from service.auth.sessions import SESSION_COOKIE, clear_session_cookie, open_session, set_session_cookie
-from service.auth.tokens import hash_token
-from service.dependencies import SessionDep, SettingsDep, VisitorDep, is_https
-from store.queries import accounts as account_rows
+from service.auth.sessions import clear_session_cookie, open_session, set_session_cookie
+from service.auth.single_sign_on import sign_in_of
+from service.dependencies import SessionDep, SettingsDep, VisitorDep, base_url, is_https
 from store.queries import teams
 
 router = APIRouter(include_in_schema=False)
@@ -36,27 +36,32 @@ def sign_in_form(request: Request, viewer: VisitorDep, next: str = "/") -> Respo
     """Show the form; who is signed in already goes on."""
     if viewer is not None:
         return RedirectResponse(local(next), 303)
-    return _form(request, "sign_in.html", next=local(next), email="", message="")
+    return show_sign_in(request, next=local(next))
 
 
 @router.post("/sign-in")
 def sign_in(request: Request, form: FormDep, session: SessionDep, settings: SettingsDep) -> Response:
     """Begin a session, or show the form again with the reason."""
     email, following = form.get("email", ""), local(form.get("next", "/"))
+    if not sign_in_of(request).has_passwords:
+        return show_sign_in(request, status=403, next=following, message="Passwords are switched off here.")
     try:
         user = accounts.sign_in(session, email, form.get("password", ""))
     except CredentialsRefusedError as error:
-        return _form(request, "sign_in.html", status=401, next=following, email=email[:254], message=str(error))
+        return show_sign_in(request, status=401, next=following, email=email[:254], message=str(error))
     token = open_session(session, user.id, request, settings)
     return _signed_in(request, settings, token, following)
 
 
 @router.post("/sign-out")
-def sign_out(request: Request, form: FormDep, session: SessionDep) -> Response:
-    """End the session of this browser."""
-    if cookie := request.cookies.get(SESSION_COOKIE):
-        account_rows.delete_session(session, hash_token(cookie))
-    response = RedirectResponse("/sign-in", 303)
+def sign_out(request: Request, form: FormDep) -> Response:
+    """End the session of this browser, and lead on to the sign-out of the provider where it began there."""
+    leaving = single_sign_on.sign_out(request, f"{base_url(request)}/sign-in")
+    if leaving is None:
+        response: Response = RedirectResponse("/sign-in", 303)
+    else:
+        # A page that leads on: after a form, the Content-Security-Policy allows no redirect to another host.
+        response = render(request, "signed_out.html", url=leaving[0], label=leaving[1])
     clear_session_cookie(response)
     return response
 
@@ -94,6 +99,28 @@ async def choose_theme(request: Request) -> Response:
     if chosen in THEMES:
         response.set_cookie("theme", chosen, max_age=31_536_000, samesite="lax", secure=is_https(request))
     return response
+
+
+def show_sign_in(
+    request: Request,
+    *,
+    status: int = 200,
+    next: str = "/",  # noqa: A002 - the parameter's name
+    email: str = "",
+    message: str = "",
+) -> Response:
+    """Show every way to sign in."""
+    ways = sign_in_of(request)
+    return _form(
+        request,
+        "sign_in.html",
+        status=status,
+        next=next,
+        email=email,
+        message=message,
+        has_passwords=ways.has_passwords,
+        providers=[{"name": known.name, "label": known.label} for known in ways.providers.values()],
+    )
 
 
 def local(address: str) -> str:

@@ -8,6 +8,7 @@ from store.models.deliveries import Delivery, StoredLog
 from store.models.evidence import BuildEvidence, EvidenceText
 from store.models.feedback import FeedbackPolicy, FeedbackPost, FeedbackTask
 from store.models.heartbeats import Heartbeat
+from store.models.identities import GroupRole, Identity, SessionIdentity, UsedState
 from store.models.image_sizes import ImageLayer, ImageSize, Measuring, SizedImage
 from store.models.incidents import AlertRule, Channel, DetectorState, Incident, IncidentEvent, Message
 from store.models.recommendations import AdviceTurn, StoredRecommendation
@@ -36,7 +37,9 @@ __all__ = [
     "FeedbackPolicy",
     "FeedbackPost",
     "FeedbackTask",
+    "GroupRole",
     "Heartbeat",
+    "Identity",
     "Image",
     "ImageLayer",
     "ImageSize",
@@ -50,6 +53,7 @@ __all__ = [
     "Repository",
     "Retention",
     "Run",
+    "SessionIdentity",
     "SignInLink",
     "SizedImage",
     "Source",
@@ -59,6 +63,7 @@ __all__ = [
     "StoredRecommendation",
     "Team",
     "Token",
+    "UsedState",
     "User",
     "UserSession",
     "Wording",

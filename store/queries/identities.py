@@ -1,0 +1,116 @@
+"""Identities at other providers, the roles that their groups give, and the sessions that they opened."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from store.models.accounts import Membership, User, UserSession
+from store.models.identities import GroupRole, Identity, SessionIdentity, UsedState
+from store.queries import teams
+from store.types import utc_now
+
+_RANKS = ("viewer", "member", "owner")
+
+
+def find_identity(session: Session, issuer: str, subject: str) -> tuple[Identity, User] | None:
+    """The identity of an issuer and the account that it signs in to."""
+    row = session.execute(
+        select(Identity, User)
+        .join(User, User.id == Identity.user_id)
+        .where(Identity.issuer == issuer, Identity.subject == subject)
+    ).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+def find_identity_of(session: Session, user_id: int, issuer: str) -> Identity | None:
+    """The identity that an account has at an issuer."""
+    return session.scalar(select(Identity).where(Identity.user_id == user_id, Identity.issuer == issuer).limit(1))
+
+
+def save_identity(session: Session, *, user_id: int, issuer: str, subject: str, email: str) -> Identity:
+    """Tie an identity to an account."""
+    identity = Identity(user_id=user_id, issuer=issuer, subject=subject, email=email)
+    session.add(identity)
+    session.flush()
+    return identity
+
+
+def set_group_roles(session: Session, identity: Identity, wanted: Mapping[int, str]) -> None:
+    """Give the person what their groups give now, and take what only their groups gave before.
+
+    The strongest role counts: of those that an owner gave by hand and those of each identity's groups.
+    """
+    rows = session.scalars(
+        select(GroupRole)
+        .join(Identity, Identity.id == GroupRole.identity_id)
+        .where(Identity.user_id == identity.user_id)
+        .order_by(GroupRole.team_id, GroupRole.identity_id)
+    ).all()
+    own = {row.team_id: row for row in rows if row.identity_id == identity.id}
+    for team_id in sorted({*wanted, *own}):
+        others = [row for row in rows if row.team_id == team_id and row.identity_id != identity.id]
+        before = [*others, own[team_id]] if team_id in own else others
+        hand = _hand_role(session, team_id, identity.user_id, before)
+        roles = [row.role for row in others]
+        if team_id in wanted:
+            roles.append(wanted[team_id])
+            row = own.get(team_id)
+            if row is None:
+                row = GroupRole(identity_id=identity.id, team_id=team_id)
+                session.add(row)
+            row.role = wanted[team_id]
+            for known in [*others, row]:
+                known.hand_role = hand
+        else:
+            session.delete(own[team_id])
+        if hand is not None:
+            roles.append(hand)
+        if roles:
+            teams.add_member(session, team_id, identity.user_id, max(roles, key=_RANKS.index))
+        else:
+            teams.remove_member(session, team_id, identity.user_id)
+    session.flush()
+
+
+def _hand_role(session: Session, team_id: int, user_id: int, rows: list[GroupRole]) -> str | None:
+    """The role that an owner gave: whatever the membership says that neither groups nor their last word explain."""
+    member = session.get(Membership, (team_id, user_id))
+    if member is None:
+        return None
+    if not rows:
+        return member.role
+    known = [row.role for row in rows] + [row.hand_role for row in rows if row.hand_role is not None]
+    return rows[0].hand_role if member.role == max(known, key=_RANKS.index) else member.role
+
+
+def remember_session(
+    session: Session, token_hash: str, identity: Identity, *, provider: str, id_token: str | None, expires_at: datetime
+) -> None:
+    """Note by which identity a session began, and let it end when sessions of providers do."""
+    opened = session.scalars(select(UserSession).where(UserSession.token_hash == token_hash)).one()
+    opened.expires_at = min(opened.expires_at, expires_at)
+    session.add(SessionIdentity(session_id=opened.id, identity_id=identity.id, provider=provider, id_token=id_token))
+    session.flush()
+
+
+def find_session_identity(session: Session, token_hash: str) -> SessionIdentity | None:
+    """How a session began, where that was at a provider."""
+    return session.scalar(
+        select(SessionIdentity)
+        .join(UserSession, UserSession.id == SessionIdentity.session_id)
+        .where(UserSession.token_hash == token_hash)
+    )
+
+
+def use_state(session: Session, state_hash: str, expires_at: datetime) -> bool:
+    """Use up a way to a provider and back; False when it was used before."""
+    session.execute(delete(UsedState).where(UsedState.expires_at <= utc_now()))
+    try:
+        with session.begin_nested():
+            session.execute(insert(UsedState).values(state_hash=state_hash, expires_at=expires_at))
+    except IntegrityError:
+        return False
+    return True
