@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import auditing
 from service.errors import problem_response, to_problem
 from service.metrics import Metrics
 
@@ -68,6 +69,7 @@ class RequestLog:
         request_id = given if _GIVEN_ID.match(given) else uuid.uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        auditing.address.set(scope["client"][0] if scope.get("client") else None)
         began = time.perf_counter()
         status = 500
 

@@ -130,6 +130,30 @@ def reading(engine: Engine | None = None) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def tidied(session: Session) -> Iterator[None]:
+    """Overwrite what is deleted in the block, where the database would leave it readable in its file: in SQLite."""
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    if is_sqlite:
+        session.connection().exec_driver_sql("PRAGMA secure_delete=ON")
+    try:
+        yield
+    finally:
+        if is_sqlite:
+            session.connection().exec_driver_sql("PRAGMA secure_delete=OFF")
+
+
+def shorten_journal(engine: Engine | None = None) -> None:
+    """Move what SQLite wrote to its journal into the database and cut the journal off; elsewhere do nothing."""
+    engine = engine or get_engine()
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+
+
 def after_commit(session: Session, function: Callable[[], object]) -> None:
     """Run a function once the session's transaction has been committed; never when it was rolled back.
 

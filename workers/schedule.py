@@ -23,6 +23,7 @@ from workers.logs import configure_logging
 from workers.reconciling import reconcile_next
 from workers.settings import get_settings
 from workers.tasks.advising import advise_due
+from workers.tasks.deleting import delete_hidden
 from workers.tasks.detecting import keep_incidents
 from workers.tasks.feedback import forget_old, tell_overdue
 from workers.tasks.ingest import claim_next
@@ -94,14 +95,17 @@ def keep_house() -> None:
     store = open_logs()
     if isinstance(store, FolderStore):
         store.delete_left_behind(now - LEFT_BEHIND)
-    with reading() as session:
-        digests = logs.list_unreferenced(session, now - LEFT_BEHIND)
-    for digest in digests:
-        with transaction() as session:
-            logs.delete_unreferenced(session, store, digest, now - LEFT_BEHIND)
+    has_deleted = True
+    while has_deleted:
+        with reading() as session:
+            digests = logs.list_unreferenced(session, now - LEFT_BEHIND)
+        has_deleted = False
+        for digest in digests:
+            with transaction() as session:
+                has_deleted |= logs.delete_unreferenced(session, store, digest, now - LEFT_BEHIND)
 
 
-def repeat(ended: threading.Event, seconds: float, function: Callable[[], None]) -> threading.Thread:
+def repeat(ended: threading.Event, seconds: float, function: Callable[[], object]) -> threading.Thread:
     """Call a function again and again in a thread of its own; what it raises is logged and tried again later."""
 
     def run() -> None:
@@ -138,6 +142,7 @@ def main() -> None:
         repeat(ended, 2.0, advise_due),
         repeat(ended, 0.5, measure_overdue),
         repeat(ended, 600.0, keep_house),
+        repeat(ended, 1.0, delete_hidden),
     ]
     logger.info("scheduler_ready")
     ended.wait()

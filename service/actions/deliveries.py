@@ -39,7 +39,8 @@ def list_deliveries(
 def find_delivery(session: Session, viewer: Viewer, delivery_id: str) -> Delivery:
     """One delivery that the viewer may see; raises NotFoundError otherwise."""
     delivery = session.get(Delivery, delivery_id)
-    if delivery is None or not viewer.may_see(delivery.team_id, delivery.repository_id):
+    is_there = delivery is not None and deliveries.is_visible(session, delivery)
+    if delivery is None or not is_there or not viewer.may_see(delivery.team_id, delivery.repository_id):
         raise NotFoundError(f"There is no delivery {delivery_id[:40]} here, or you may not see it.")
     return delivery
 

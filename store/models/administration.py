@@ -77,4 +77,4 @@ _TABLE = AuditEvent.__table__
 assert isinstance(_TABLE, Table)  # noqa: S101 - what SQLAlchemy's types cannot say
 for _dialect, _statements in FINAL.items():
     for _statement in _statements:
-        event.listen(_TABLE, "after_create", DDL(_statement).execute_if(dialect=_dialect))
+        event.listen(_TABLE, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]  # it is

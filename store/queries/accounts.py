@@ -52,7 +52,7 @@ def load_members(session: Session, team_id: int) -> Sequence[tuple[User, str]]:
 
 def find_team_by_slug(session: Session, slug: str) -> Team | None:
     """The team of an address; whoever calls this checks that the viewer belongs to it."""
-    return session.scalar(select(Team).where(Team.slug == slug))
+    return session.scalar(select(Team).where(Team.slug == slug, Team.deleted_at.is_(None)))
 
 
 def find_session(session: Session, token_hash: str, now: datetime) -> tuple[UserSession, User] | None:

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Insert, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Insert, and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from cachescope.errors import LeaseLostError
 from store.models.deliveries import Delivery
+from store.models.repositories import Repository
 
 WAITING = ("new", "working")
 
@@ -225,7 +226,7 @@ def load_latest(
     limit: int = 50,
 ) -> Sequence[Delivery]:
     """A page of a team's deliveries, newest first; `before` is (received_at, id) of the last one of the page above."""
-    statement = select(Delivery).where(Delivery.team_id == team_id)
+    statement = select(Delivery).where(Delivery.team_id == team_id, ~is_hidden())
     if repository_id is not None:
         statement = statement.where(Delivery.repository_id == repository_id)
     if state is not None:
@@ -234,3 +235,16 @@ def load_latest(
         key = (Delivery.received_at, Delivery.id)
         statement = statement.where(tuple_(*key) < tuple_(*before, types=[column.type for column in key]))
     return session.scalars(statement.order_by(Delivery.received_at.desc(), Delivery.id.desc()).limit(limit)).all()
+
+
+def is_hidden() -> ColumnElement[bool]:
+    """Whether the repository of a delivery has left its team: it is being deleted."""
+    elsewhere = select(Repository.id).where(
+        Repository.id == Delivery.repository_id, Repository.team_id != Delivery.team_id
+    )
+    return elsewhere.correlate(Delivery).exists()
+
+
+def is_visible(session: Session, delivery: Delivery) -> bool:
+    """Whether nobody has deleted the repository of a delivery."""
+    return session.scalar(select(Delivery.id).where(Delivery.id == delivery.id, is_hidden())) is None

@@ -30,7 +30,9 @@ def list_teams(session: Session, team_ids: Sequence[int]) -> Sequence[Team]:
 def list_teams_without_members(session: Session) -> Sequence[Team]:
     """The teams that nobody belongs to, the demo's apart."""
     belongs = select(Membership.user_id).where(Membership.team_id == Team.id)
-    return session.scalars(select(Team).where(~Team.is_demo, ~belongs.exists()).order_by(Team.id)).all()
+    return session.scalars(
+        select(Team).where(~Team.is_demo, Team.deleted_at.is_(None), ~belongs.exists()).order_by(Team.id)
+    ).all()
 
 
 def add_member(session: Session, team_id: int, user_id: int, role: str) -> None:
