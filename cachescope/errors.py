@@ -12,6 +12,7 @@ CachescopeError
 ├── AccessError
 │   ├── SignInRequiredError     nobody is signed in
 │   ├── CredentialsRefusedError a token, password, link or signature that does not hold
+│   ├── TooManyAttemptsError    somebody asks too often; says when to come back
 │   └── ForbiddenError          somebody is signed in, but may not do this
 ├── UploadError             a server did not accept a log; says why and what to do
 └── LeaseLostError          another worker took over this delivery; what this one read is thrown away
@@ -73,6 +74,14 @@ class SignInRequiredError(AccessError):
 
 class CredentialsRefusedError(AccessError):
     """A token, password, link or signature does not hold."""
+
+
+class TooManyAttemptsError(AccessError):
+    """Somebody asks too often, or too many ask at once."""
+
+    def __init__(self, sentence: str, retry_after_seconds: int) -> None:
+        super().__init__(sentence)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ForbiddenError(AccessError):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from cachescope.errors import InvalidValueError, NotFoundError
 from service.actions.accounts import create_setup_link
+from service.actions.people import make_reset_link
 from service.actions.tokens import TokenForm, issue_token
 from service.local import adopt_local_settings
 from service.settings import get_settings
@@ -50,6 +51,16 @@ def make_owner_link() -> None:
     with transaction() as session:
         path = create_setup_link(session, hours=settings.setup_link_hours)
     typer.echo(settings.public_url.rstrip("/") + path)
+
+
+@command.command("reset-link")
+def print_reset_link(
+    email: Annotated[str, typer.Argument(help="The address that somebody signs in with.")],
+) -> None:
+    """Print a link with which somebody who forgot a password chooses a new one; it works once, for two hours."""
+    with transaction() as session:
+        path = make_reset_link(session, email)
+    typer.echo(get_settings().public_url.rstrip("/") + path)
 
 
 @command.command("create-token")

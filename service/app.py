@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from service import errors
 from service.api import (
+    account,
     badges,
     builds,
     channels,
@@ -19,6 +20,7 @@ from service.api import (
     health,
     images,
     incidents,
+    members,
     recommendations,
     repositories,
     teams,
@@ -82,6 +84,8 @@ def create_app(
         uploads,
         deliveries,
         teams,
+        members,
+        account,
         repositories,
         exports,
         images,
@@ -90,7 +94,7 @@ def create_app(
         incidents,
         channels,
         deletions,
-        webhooks,
+            webhooks,
         badges,
         health,
     ):

@@ -28,6 +28,7 @@ from cachescope.errors import (
     NotFoundError,
     SignInRequiredError,
     TooLargeError,
+    TooManyAttemptsError,
     UnknownNameError,
     UnreadableInputError,
     UnsupportedInputError,
@@ -74,6 +75,7 @@ TABLE: tuple[tuple[type[Exception], int, str, str], ...] = (
     (ConflictError, 409, "conflict", "Conflict"),
     (SignInRequiredError, 401, "sign-in-required", "Sign-in required"),
     (CredentialsRefusedError, 401, "credentials-refused", "Credentials refused"),
+    (TooManyAttemptsError, 429, "too-many-requests", "Too many requests"),
     (ForbiddenError, 403, "forbidden", "Forbidden"),
     (AccessError, 403, "forbidden", "Forbidden"),
     (CachescopeError, 400, "bad-request", "Bad request"),
@@ -91,7 +93,7 @@ def to_problem(error: Exception) -> Problem:
                 title=title,
                 detail=str(error),
                 field=getattr(error, "field", None),
-                headers=BEARER if status == HTTPStatus.UNAUTHORIZED else None,
+                headers=_headers_of(error, status),
             )
     match error:
         case RequestValidationError():
@@ -125,6 +127,12 @@ def to_problem(error: Exception) -> Problem:
             )
     detail = "Something went wrong here. The server's log tells more under this request's id."
     return Problem(status=500, code="internal", title="Internal error", detail=detail)
+
+
+def _headers_of(error: Exception, status: int) -> dict[str, str] | None:
+    if isinstance(error, TooManyAttemptsError):
+        return {"Retry-After": str(error.retry_after_seconds)}
+    return BEARER if status == HTTPStatus.UNAUTHORIZED else None
 
 
 ErrorPage = Callable[[Request, Problem], Response]

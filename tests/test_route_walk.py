@@ -54,11 +54,16 @@ PUBLIC = {
     ("GET", "/sign-in/with/{provider}"),
     ("GET", "/sign-in/with/{provider}/back"),
     ("POST", "/theme"),
+    ("GET", "/forgotten"),
+    ("POST", "/forgotten"),
     ("GET", "/assets/{name}"),
     ("GET", "/api/v1/openapi.json"),
 }
 BY_SECRET = {"/setup/{token}", "/hooks/{source_id}", "/badges/{token}/{name}", "/api/v1/uploads"}
+BY_SECRET |= {"/invitations/{token}", "/reset/{token}", "/account/email/{token}"}
 """Whoever knows the address or the signature may: their own tests hold the secrets."""
+OWN = {("POST", "/api/v1/teams")}
+"""What everybody may do who is signed in, and which changes nothing of anybody else."""
 WORDS = {"action": "acknowledge", "purpose": "read", "position": "0", "name": "efficiency", "token": "none"}
 
 
@@ -152,11 +157,15 @@ def victim(home: Any) -> SimpleNamespace:
             message_id=rows["messages"]["id"],
             recommendation_id=rows["recommendations"]["id"],
             task_id=rows["feedback_tasks"]["id"],
+            user_id=rows["users"]["id"],
+            session_id=rows["sessions"]["id"],
+            invitation_id=rows["sign_in_links"]["id"],
         )
 
 
 NOWHERE: dict[str, Any] = dict.fromkeys(("repository_id", "build_id", "other_id", "image_id", "version_id"), 9**9)
 NOWHERE |= dict.fromkeys(("incident_id", "channel_id", "rule_id", "message_id", "recommendation_id", "task_id"), 9**9)
+NOWHERE |= dict.fromkeys(("user_id", "session_id", "invitation_id"), 9**9)
 NOWHERE |= {"slug": "nope", "delivery_id": "none", "token_id": "none", "source_id": "none"}
 
 
@@ -243,7 +252,7 @@ def test_what_another_team_owns_looks_like_nothing(site: str, victim: SimpleName
     ids = vars(victim)
     with signed_in(site, member_of=owns) as stranger:
         before = everything()
-        for method, path in GUARDED:
+        for method, path in sorted({*GUARDED} - OWN):
             pairs = [(ids, NOWHERE)]
             if owns and "{slug}" in path and "_id}" in path:
                 pairs.append((ids | {"slug": owns}, NOWHERE | {"slug": owns}))
@@ -299,7 +308,7 @@ def test_a_viewer_changes_nothing(site: str, victim: SimpleNamespace) -> None:
             user = accounts.find_user_by_email(session, "strangers@example.org")
             teams.add_member(session, accounts.find_team_by_slug(session, victim.slug).id, user.id, "viewer")
         before = everything()
-        for method, path in GUARDED:
+        for method, path in sorted({*GUARDED} - OWN):
             if method != "GET":
                 ask(viewer, method, path, vars(victim))
                 assert everything() == before, (method, path)

@@ -58,6 +58,7 @@ def create_app(settings: WorkerSettings | None = None) -> Celery:
         include=[
             "workers.tasks.feedback",
             "workers.tasks.ingest",
+            "workers.tasks.mailing",
             "workers.tasks.notifying",
             "workers.tasks.measuring",
         ],

@@ -26,7 +26,9 @@ from workers.tasks.advising import advise_due
 from workers.tasks.deleting import delete_hidden
 from workers.tasks.detecting import keep_incidents
 from workers.tasks.feedback import forget_old, tell_overdue
+from workers.tasks.forgetting import forget_expired
 from workers.tasks.ingest import claim_next
+from workers.tasks.mailing import forget_letters, send_letters
 from workers.tasks.measuring import measure_overdue
 from workers.tasks.notifying import send_overdue
 
@@ -136,6 +138,8 @@ def main() -> None:
         repeat(ended, 0.5, read_overdue),
         repeat(ended, 10.0, reconcile),
         repeat(ended, 0.5, send_overdue),
+        repeat(ended, 0.5, send_letters),
+        repeat(ended, 3600.0, forget_letters),
         repeat(ended, 60.0, keep_incidents),
         repeat(ended, 1.0, tell_overdue),
         repeat(ended, 3600.0, forget_old),
@@ -143,6 +147,7 @@ def main() -> None:
         repeat(ended, 0.5, measure_overdue),
         repeat(ended, 600.0, keep_house),
         repeat(ended, 1.0, delete_hidden),
+        repeat(ended, 900.0, forget_expired),
     ]
     logger.info("scheduler_ready")
     ended.wait()

@@ -47,7 +47,8 @@ class Email:
     def render(self, config: EmailConfig, notice: Notice) -> dict[str, Any]:
         """Subject and both bodies."""
         subject = " ".join(notice.title.split())[:200]
-        plain = "\n".join([notice.title, "", *notice.lines, "", f"{notice.link}: {notice.url}", ""])
+        link = (f"{notice.link}: {notice.url}", "") if notice.url else ()
+        plain = "\n".join([notice.title, "", *notice.lines, "", *link])
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in notice.lines)
         return {
             "to": split(config.to),
@@ -57,7 +58,8 @@ class Email:
                 '<!doctype html><html lang="en"><head><meta charset="utf-8"></head>'
                 '<body style="font:14px/1.5 system-ui,sans-serif;max-width:40em">'
                 f'<p style="font-size:16px;font-weight:600">{html.escape(notice.title)}</p>{lines}'
-                f'<p><a href="{html.escape(notice.url)}">{html.escape(notice.link)}</a></p></body></html>'
+                + (f'<p><a href="{html.escape(notice.url)}">{html.escape(notice.link)}</a></p>' if notice.url else "")
+                + "</body></html>"
             ),
         }
 

@@ -1,7 +1,6 @@
 """Becoming the owner through the one-time link, signing in and signing out."""
 
 import re
-import threading
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from cachescope.errors import CredentialsRefusedError, InvalidValueError
-from service.auth.passwords import hash_password, is_password_right, needs_new_hash
+from service.auth.passwords import compare, hash_password, needs_new_hash
 from service.auth.tokens import hash_token, make_link_token
 from store.models.accounts import Team, User
 from store.queries import accounts, teams
@@ -18,8 +17,6 @@ SETUP = "setup"
 
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}\Z")
 _NOT_IN_SLUGS = re.compile(r"[^a-z0-9]+")
-_hashing = threading.BoundedSemaphore(4)
-"""Each comparison of a password takes 64 MiB and half a core for a moment: many at once wait for each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +52,10 @@ def set_up_owner(session: Session, token: str, form: OwnerForm) -> tuple[User, T
     Raises InvalidValueError for a field that cannot be taken (the link stays good, as nothing is committed) and
     CredentialsRefusedError for a link that is unknown, used or too old.
     """
-    name, email, team_name = _clean("name", form.name), form.email.strip().lower(), _clean("team", form.team)
-    if not _EMAIL.match(email):
-        raise InvalidValueError("email", f'"{form.email[:80]}" is not an e-mail address.')
+    name, email, team_name = clean_name("name", form.name), clean_email(form.email), clean_name("team", form.team)
     if accounts.find_user_by_email(session, email) is not None:
         raise InvalidValueError("email", f"{email} already has an account. Sign in with it.")
-    with _hashing:
-        password_hash = hash_password(form.password)
+    password_hash = hash_password(form.password)
     if accounts.claim_link(session, hash_token(token), SETUP, datetime.now(UTC)) is None:
         raise CredentialsRefusedError(
             "This link has been used or is too old. Make a new one with `cachescope admin owner-link`."
@@ -119,20 +113,39 @@ def sign_in(session: Session, email: str, password: str) -> User:
 
     Raises CredentialsRefusedError, which does not say whether the address or the password is wrong.
     """
-    user = accounts.find_user_by_email(session, email[:300])
-    password_hash = user.password_hash if user else None
+    password_hash = find_password(session, email)
     # Nothing has been written yet, and a comparison takes long: on SQLite nobody else could write meanwhile.
     session.rollback()
-    with _hashing:
-        is_right = is_password_right(password_hash, password)
-    if user is None or not is_right or user.password_hash is None:
+    is_right = compare(password_hash, password, is_known=False).result()
+    return welcome(session, email, password, password_hash, is_right=is_right)
+
+
+def find_password(session: Session, email: str) -> str | None:
+    """The hash to compare with; None for an address that nobody can sign in with."""
+    user = accounts.find_user_by_email(session, email[:300])
+    return user.password_hash if user else None
+
+
+def welcome(session: Session, email: str, password: str, compared_with: str | None, *, is_right: bool) -> User:
+    """Return whose password was compared; raises CredentialsRefusedError where it was wrong or was changed since."""
+    user = accounts.find_user_by_email(session, email[:300]) if is_right and compared_with else None
+    if user is None or user.password_hash != compared_with or user.password_hash is None:
         raise CredentialsRefusedError("This e-mail address and this password do not belong together.")
     if needs_new_hash(user.password_hash):
         user.password_hash = hash_password(password)
     return user
 
 
-def _clean(field: str, value: str) -> str:
+def clean_email(text: str) -> str:
+    """Return an e-mail address in lower case; raises InvalidValueError for anything else."""
+    email = text.strip().lower()
+    if not _EMAIL.match(email):
+        raise InvalidValueError("email", f'"{text[:80]}" is not an e-mail address.')
+    return email
+
+
+def clean_name(field: str, value: str) -> str:
+    """Return a name on one line; raises InvalidValueError when nothing is left of it or it is too long."""
     text = " ".join(value.split())
     if not 1 <= len(text) <= 100 or not text.isprintable():
         raise InvalidValueError(field, f"The {field} must have 1 to 100 printable characters.")

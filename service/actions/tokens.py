@@ -34,10 +34,12 @@ def create_token(session: Session, viewer: Viewer, team: Team, form: TokenForm) 
     viewer.require(team.id, "member", "make tokens")
     if form.repository_id is not None and repositories.load_repository(session, [team.id], form.repository_id) is None:
         raise InvalidValueError("repository_id", f"This team has no repository {form.repository_id}.")
-    return issue_token(session, team, form)
+    return issue_token(session, team, form, created_by_id=viewer.user_id)
 
 
-def issue_token(session: Session, team: Team, form: TokenForm) -> tuple[Token, str]:
+def issue_token(
+    session: Session, team: Team, form: TokenForm, *, created_by_id: int | None = None
+) -> tuple[Token, str]:
     """Make a token for whoever runs the server: the first start and the `admin` command need no viewer."""
     name = " ".join(form.name.split())
     if not 1 <= len(name) <= 100 or not name.isprintable():
@@ -58,6 +60,7 @@ def issue_token(session: Session, team: Team, form: TokenForm) -> tuple[Token, s
         hint=text[-4:],
         repository_id=form.repository_id,
         expires_at=form.expires_at,
+        created_by_id=created_by_id,
     )
     return token, text
 

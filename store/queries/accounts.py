@@ -89,9 +89,21 @@ def save_link(
     expires_at: datetime,
     team_id: int | None = None,
     email: str | None = None,
+    user_id: int | None = None,
+    role: str | None = None,
+    created_by_id: int | None = None,
 ) -> SignInLink:
     """Remember a link that will work once."""
-    link = SignInLink(token_hash=token_hash, purpose=purpose, expires_at=expires_at, team_id=team_id, email=email)
+    link = SignInLink(
+        token_hash=token_hash,
+        purpose=purpose,
+        expires_at=expires_at,
+        team_id=team_id,
+        email=email,
+        user_id=user_id,
+        role=role,
+        created_by_id=created_by_id,
+    )
     session.add(link)
     session.flush()
     return link
@@ -125,6 +137,62 @@ def find_link(session: Session, token_hash: str, purpose: str, now: datetime) ->
     )
 
 
+def list_invitations(session: Session, team_id: int, now: datetime) -> Sequence[tuple[SignInLink, str | None]]:
+    """The invitations of a team that can still be accepted with the name of who made each, newest first."""
+    statement = (
+        select(SignInLink, User.name)
+        .outerjoin(User, User.id == SignInLink.created_by_id)
+        .where(
+            SignInLink.team_id == team_id,
+            SignInLink.purpose == "invitation",
+            SignInLink.used_at.is_(None),
+            SignInLink.expires_at > now,
+        )
+        .order_by(SignInLink.created_at.desc(), SignInLink.id.desc())
+    )
+    return [(link, name) for link, name in session.execute(statement)]
+
+
+def delete_invitation(session: Session, team_id: int, link_id: int) -> bool:
+    """Take an invitation of a team back; False when there is none that could still be accepted."""
+    deleted = session.scalar(
+        delete(SignInLink)
+        .where(
+            SignInLink.id == link_id,
+            SignInLink.team_id == team_id,
+            SignInLink.purpose == "invitation",
+            SignInLink.used_at.is_(None),
+        )
+        .returning(SignInLink.id)
+    )
+    return deleted is not None
+
+
+def delete_invitations_by(session: Session, team_id: int, user_id: int) -> None:
+    """Take back what a person invited to a team."""
+    session.execute(
+        delete(SignInLink).where(
+            SignInLink.team_id == team_id,
+            SignInLink.created_by_id == user_id,
+            SignInLink.purpose == "invitation",
+            SignInLink.used_at.is_(None),
+        )
+    )
+
+
+def delete_links_of(session: Session, user_id: int, *purposes: str) -> None:
+    """Let a person's links of some purposes work no more."""
+    session.execute(delete(SignInLink).where(SignInLink.user_id == user_id, SignInLink.purpose.in_(purposes)))
+
+
+def count_links_since(session: Session, user_id: int, purpose: str, since: datetime) -> int:
+    """How many links of a purpose were made for a person since a moment."""
+    statement = select(func.count()).where(
+        SignInLink.user_id == user_id, SignInLink.purpose == purpose, SignInLink.created_at >= since
+    )
+    return session.scalar(statement) or 0
+
+
 def save_token(
     session: Session,
     team_id: int,
@@ -135,6 +203,7 @@ def save_token(
     hint: str,
     repository_id: int | None = None,
     expires_at: datetime | None = None,
+    created_by_id: int | None = None,
 ) -> Token:
     """Remember a token of a team, or of one of its repositories."""
     token = Token(
@@ -146,6 +215,7 @@ def save_token(
         token_hash=token_hash,
         hint=hint,
         expires_at=expires_at,
+        created_by_id=created_by_id,
     )
     session.add(token)
     session.flush()
@@ -175,6 +245,33 @@ def list_tokens(session: Session, team_id: int) -> Sequence[Token]:
     ).all()
 
 
+def list_tokens_made_by(session: Session, user_id: int) -> Sequence[tuple[Token, Team]]:
+    """The working tokens that a person made, in all their teams, with the team of each, newest first."""
+    statement = (
+        select(Token, Team)
+        .join(Team, Team.id == Token.team_id)
+        .where(Token.created_by_id == user_id, Token.revoked_at.is_(None))
+        .order_by(Token.created_at.desc())
+    )
+    return [(token, team) for token, team in session.execute(statement)]
+
+
+def revoke_tokens_made_by(session: Session, team_id: int, user_id: int, now: datetime) -> int:
+    """End what a person could read a team with; tokens that only send are left to the jobs that use them."""
+    revoked = session.scalars(
+        update(Token)
+        .where(
+            Token.team_id == team_id,
+            Token.created_by_id == user_id,
+            Token.scope != "upload",
+            Token.revoked_at.is_(None),
+        )
+        .values(revoked_at=now)
+        .returning(Token.id)
+    ).all()
+    return len(revoked)
+
+
 def revoke_token(session: Session, team_id: int, token_id: str, now: datetime) -> bool:
     """End a token of a team; False when the team has no such working token."""
     revoked = session.scalar(
@@ -186,11 +283,26 @@ def revoke_token(session: Session, team_id: int, token_id: str, now: datetime) -
     return revoked is not None
 
 
-def load_sessions(session: Session, user_id: int) -> Sequence[UserSession]:
-    """The browsers in which a person is signed in, the last seen first."""
-    return session.scalars(
-        select(UserSession).where(UserSession.user_id == user_id).order_by(UserSession.last_seen_at.desc())
-    ).all()
+def load_sessions(session: Session, user_id: int, now: datetime | None = None) -> Sequence[UserSession]:
+    """The browsers in which a person is signed in, the last seen first; with `now` only those that have not ended."""
+    found = select(UserSession).where(UserSession.user_id == user_id).order_by(UserSession.last_seen_at.desc())
+    return session.scalars(found.where(UserSession.expires_at > now) if now else found).all()
+
+
+def delete_session_of(session: Session, user_id: int, session_id: int) -> bool:
+    """End one session of a person; False when they have no such session."""
+    deleted = session.scalar(
+        delete(UserSession)
+        .where(UserSession.id == session_id, UserSession.user_id == user_id)
+        .returning(UserSession.id)
+    )
+    return deleted is not None
+
+
+def delete_sessions(session: Session, user_id: int, kept_id: int | None = None) -> int:
+    """End all sessions of a person, or all but one; returns how many there were."""
+    ended = delete(UserSession).where(UserSession.user_id == user_id).returning(UserSession.id)
+    return len(session.scalars(ended.where(UserSession.id != kept_id) if kept_id is not None else ended).all())
 
 
 def delete_other_sessions(session: Session, user_id: int, kept_hash: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from store.models import Membership, Team
@@ -53,6 +53,28 @@ def remove_member(session: Session, team_id: int, user_id: int) -> bool:
     session.delete(member)
     session.flush()
     return True
+
+
+def lock_owners(session: Session, team_id: int) -> Sequence[int]:
+    """The ids of a team's owners, in order; until the transaction ends nobody else can change who they are."""
+    statement = (
+        select(Membership.user_id)
+        .where(Membership.team_id == team_id, Membership.role == "owner")
+        .order_by(Membership.user_id)
+        .with_for_update()
+    )
+    return session.scalars(statement).all()
+
+
+def count_owned(session: Session, user_id: int) -> int:
+    """How many teams a person owns."""
+    statement = select(func.count()).where(Membership.user_id == user_id, Membership.role == "owner")
+    return session.scalar(statement) or 0
+
+
+def find_role(session: Session, team_id: int, user_id: int) -> str | None:
+    """The role of a person in a team; None when they are not in it."""
+    return session.scalar(select(Membership.role).where(Membership.team_id == team_id, Membership.user_id == user_id))
 
 
 def set_time_zone(session: Session, team_id: int, time_zone: str) -> None:
