@@ -94,7 +94,7 @@ def create_app(
         incidents,
         channels,
         deletions,
-            webhooks,
+        webhooks,
         badges,
         health,
     ):
