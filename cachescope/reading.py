@@ -36,10 +36,9 @@ _BUILD_CAP = 20_000
 def read_builds(chunks: Iterable[bytes]) -> LogReading:
     """Read a whole log, given in chunks that are cut anywhere."""
     reader = LogReader()
-    for chunk in chunks:
-        with _COLLECTOR.paused():
-            reader.feed(chunk)
     with _COLLECTOR.paused():
+        for chunk in chunks:
+            reader.feed(chunk)
         reader.finish()
         return reader.reading()
 
@@ -47,7 +46,7 @@ def read_builds(chunks: Iterable[bytes]) -> LogReading:
 class _Collector:
     """Python's search for reference cycles, which finds nothing here: a log makes thousands of objects, no cycles.
 
-    It is put off while one chunk is read, a tenth of the time, and then goes on as it was; several threads may read.
+    It is put off while a log is read, a tenth of the time, and then goes on as it was; several threads may read.
     """
 
     def __init__(self) -> None:
@@ -224,20 +223,23 @@ class _LineCutter:
         if self._decoder is not None:
             chunk = self._decoder.decode(chunk).encode(errors="replace")
         position = 0
-        while len(chunk) - position > PIECE:
+        while len(chunk) - position > 0:
             end = chunk.rfind(b"\n", position, position + PIECE) + 1
-            if end and not self._skipping and len(self._rest) + chunk.find(b"\n", position) - position <= LINE_CAP:
+            if (
+                end
+                and not self._skipping
+                and len(self._rest) + chunk.find(b"\n", position) - position <= LINE_CAP
+                and (len(chunk) - position > PIECE or len(chunk) - end <= LINE_CAP)
+            ):
                 # The usual case, in one copy.
+                is_last = len(chunk) - position <= PIECE
                 yield b"".join((self._rest, memoryview(chunk)[position:end]))
-                self._rest, position = b"", end
+                self._rest, position = (chunk[end:], len(chunk)) if is_last else (b"", end)
                 continue
             whole = self._whole_lines(chunk[position : position + PIECE])
             position += PIECE
             if whole:
                 yield whole
-        whole = self._whole_lines(chunk[position:] if position else bytes(chunk))
-        if whole:
-            yield whole
 
     def finish(self) -> bytes:
         if not self._started:
@@ -325,9 +327,10 @@ class _Channel:
             for part, line in numbered:
                 item.parser.feed(part, line)
         opened = len(self._readers)
+        around = None if outside is None else b"\n".join([chunk[start:end] for start, end in outside])
         for item in self._formats.values():
             if item.parser is None:
-                self._look(item, chunk, first_line, outside)
+                self._look(item, chunk, first_line, outside, around)
         if len(self._readers) != opened and len(self._readers) > 1:
             self._rank()
         return counted
@@ -341,12 +344,17 @@ class _Channel:
             item.is_doubtful = all(found.build.format not in surviving for found in read[id(item)])
         self._readers.sort(key=lambda item: (item.is_doubtful, -item.score))
 
-    def _look(self, item: _Open, chunk: bytes, first_line: int, spans: list[tuple[int, int]] | None) -> None:
+    def _look(
+        self, item: _Open, chunk: bytes, first_line: int, spans: list[tuple[int, int]] | None, around: bytes | None
+    ) -> None:
+        """Look for a format's needles in a chunk, or in its spans that no other format took; `around` holds these."""
         if item.suspect:
             item.suspect.append((first_line, chunk))
             item.suspect_size += len(chunk)
             if item.suspect_size >= _ENOUGH_TO_SNIFF:
                 self._open(item)
+            return
+        if around is not None and not any(needle in around for needle in item.format.needles):
             return
         at = _first_needle(chunk, item.format.needles, spans)
         if at < 0:

@@ -24,7 +24,7 @@ number: clients before 0.11 print output under `#0`. Output always carries a tim
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -104,6 +104,7 @@ _BEGINNINGS = (*_FIRST_NAMES, "[internal] load .dockerignore")
 _FIELD = re.compile(rb" {2,12}(digest|name|started|completed|duration|cached|error): (.*)", re.DOTALL)
 _LONG_NAME = 1024
 """Longer names are not remembered: they would fill the memory."""
+_LONGEST_DONE = 32
 _DONE_STATUS, _CACHED_STATUS, _RUNNING_STATUS = StepStatus.DONE, StepStatus.CACHED, StepStatus.RUNNING
 _SIDE_BY_SIDE = 8
 """So many builds may run side by side in one log."""
@@ -238,6 +239,7 @@ class _Parser:
         """The build whose block is open: the only one that further lines without a headline can belong to."""
         self._at: float | None = None
         self.counted: int | None = None
+        self._has_escapes = True
         self._cut_line = 0
         """A last line without a line end: a headline there may be cut, and a cut name would be another step."""
 
@@ -249,6 +251,7 @@ class _Parser:
             return []
         if not chunk.endswith(b"\n"):
             self._cut_line = first_line + chunk.count(b"\n")
+        self._has_escapes = b"\x1b" in chunk
         if b"[output clipped, log limit" in chunk:
             self._clipped = True
         outside: list[tuple[int, int]] = []
@@ -268,11 +271,12 @@ class _Parser:
         Stops where a second build begins beside the first; returns where, and the number of that line.
         """
         events = self._bare_events if self._bare else self._events
-        for start, end, key, rest in events(chunk, position):
-            if start == position + 1 and self._open is None:
-                line += 1  # the blank line between two blocks
-            elif start > position:
-                line += self._between(chunk, position, start, line, outside)
+        for start, end, (key, rest) in events(chunk, position):
+            if start > position:
+                if start == position + 1 and self._open is None:
+                    line += 1  # the blank line between two blocks
+                else:
+                    line += self._between(chunk, position, start, line, outside)
             self._event(key, rest, line)
             position = end + 1
             line += 1
@@ -284,17 +288,17 @@ class _Parser:
         return end, line
 
     @staticmethod
-    def _bare_events(chunk: bytes, position: int) -> Iterator[tuple[int, int, bytes, bytes]]:
-        """Yield begin, end, number and text of the lines that are no output, in a bare log."""
+    def _bare_events(chunk: bytes, position: int) -> Iterator[tuple[int, int, Sequence[bytes]]]:
+        """Yield begin, end, and number and text of the lines that are no output, in a bare log."""
         if position == 0:
             for match in _BARE_EVENT.finditer(b"\n" + chunk):
-                yield match.start(), match.end() - 1, match[1], match[2]
+                yield match.start(), match.end() - 1, match.groups()
         else:
             for match in _BARE_EVENT.finditer(chunk, position - 1):
-                yield match.start() + 1, match.end(), match[1], match[2]
+                yield match.start() + 1, match.end(), match.groups()
 
-    def _events(self, chunk: bytes, position: int) -> Iterator[tuple[int, int, bytes, bytes]]:
-        """Yield begin, end, number and text of the lines that are no output, where a prefix stands before them."""
+    def _events(self, chunk: bytes, position: int) -> Iterator[tuple[int, int, Sequence[bytes]]]:
+        """Yield begin, end, and number and text of the lines that are no output, where a prefix stands before them."""
         for match in _EVENT.finditer(chunk, position):
             hit = match.start()
             start = chunk.rfind(b"\n", 0, hit) + 1
@@ -310,7 +314,7 @@ class _Parser:
             if stripped.at is not None:
                 self._at = stripped.at
             position = end + 1
-            yield start, end, event[1], event[2]
+            yield start, end, event.groups()[:2]
 
     def _between(self, chunk: bytes, start: int, end: int, line: int, outside: list[tuple[int, int]]) -> int:
         """Read the lines between two events: output of the open block, or the client's words; return their number."""
@@ -411,7 +415,7 @@ class _Parser:
     def _event(self, key: bytes, rest: bytes, line: int) -> None:
         if rest.endswith((b"\r", b" ")):
             rest = rest.rstrip(b"\r ")
-        if b"\x1b" in rest:
+        if self._has_escapes and b"\x1b" in rest:
             rest = strip_escapes(rest)
         if self._in_trailer:
             if key not in (b"0", b"1"):
@@ -465,12 +469,11 @@ class _Parser:
         """Take the end of a block: `...`, `DONE 1.2s`, `CACHED`, `ERROR: …`, `CANCELED`."""
         first = rest[:1]
         if first == b"D":
-            done = _DONE.match(rest)
-            if done is None:
+            is_done, seconds = _done(rest) if len(rest) < _LONGEST_DONE else (False, None)
+            if not is_done:
                 return False
             self._close(build, vertex, _DONE_STATUS)
-            seconds: bytes | None = done[1]
-            vertex.duration = float(seconds) if seconds is not None and b"*" not in seconds else None
+            vertex.duration = seconds
         elif first == b"C":
             if rest == b"CACHED":
                 self._close(build, vertex, _CACHED_STATUS)
@@ -582,7 +585,10 @@ class _Parser:
     def _place(self, key: bytes, name: "_Name") -> _Build | None:
         """Return the build that a headline belongs to; None when it begins a new one."""
         if len(self._active) == 1:
-            return self._active[0] if self._fit(self._active[0], key, name) > 0 else None
+            build = self._active[0]
+            if key not in build.vertices:  # nearly always
+                return None if build.is_over or (name.is_beside and build.vertices) else build
+            return build if self._fit(build, key, name) > 0 else None
         best: tuple[tuple[int, int], _Build] | None = None
         for build in self._active:
             # Of two that fit equally, the one that waits: a build does not open a block inside its own.
@@ -794,6 +800,14 @@ def _name(rest: bytes) -> _Name:
 
 _name_of = lru_cache(maxsize=2048)(_name)
 """The names of steps recur from build to build."""
+
+
+@lru_cache(maxsize=1024)
+def _done(rest: bytes) -> tuple[bool, float | None]:
+    """Tell whether a line ends a block, and after how many seconds: few times are printed, again and again."""
+    done = _DONE.match(rest)
+    seconds = done[1] if done is not None else None
+    return done is not None, float(seconds) if seconds is not None and b"*" not in seconds else None
 
 
 def _is_ending(rest: bytes) -> bool:

@@ -392,7 +392,7 @@ def test_reading_puts_off_the_search_for_cycles_only_while_it_reads():
             yield PLAIN
 
     read_builds(chunks())
-    assert (seen, gc.isenabled()) == ([True] * 3, True)
+    assert (seen, gc.isenabled()) == ([False] * 3, True)
 
 
 def test_reading_leaves_a_switched_off_search_for_cycles_off():
