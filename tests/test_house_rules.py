@@ -142,7 +142,7 @@ def test_every_command_is_documented_and_says_what_it_does(name: str) -> None:
 
 def test_the_docs_name_every_route_of_the_api_and_no_other() -> None:
     routes = set(create_app().openapi()["paths"])
-    documented = set(re.findall(r"(?:GET|POST|DELETE) (/[^\s`?]*)", (ROOT / "docs/api.md").read_text()))
+    documented = set(re.findall(r"(?:GET|POST|PUT|DELETE) (/[^\s`?]*)", (ROOT / "docs/api.md").read_text()))
     assert documented == routes
 
 

@@ -174,42 +174,47 @@ def _empty_repository(session: Session, repository_id: int, builds: int, rows: i
 
 def delete_build_rows(session: Session, chosen: ColumnElement[bool], limit: int) -> int:
     """Delete some builds with their steps, images and breaks, oldest first, and leave all sums as they are."""
-    ids = session.scalars(select(Build.id).where(chosen).order_by(Build.day, Build.id).limit(limit)).all()
-    if not ids:
+    found = session.execute(
+        select(Build.id, Build.run_id).where(chosen).order_by(Build.day, Build.id).limit(limit)
+    ).all()
+    if not found:
         return 0
+    ids, runs = [row.id for row in found], {row.run_id for row in found}
     deleted = sum(
         _rows_of(session, delete(table).where(table.build_id.in_(ids))) for table in (Step, Break, BuildImage)
     )
-    return deleted + _rows_of(session, delete(Build).where(Build.id.in_(ids)))
+    deleted += _rows_of(session, delete(Build).where(Build.id.in_(ids)))
+    return deleted + _delete_empty_runs(session, runs)
+
+
+def _delete_empty_runs(session: Session, runs: set[int]) -> int:
+    used = select(Build.id).where(Build.run_id == Run.id).exists()
+    return _rows_of(session, delete(Run).where(Run.id.in_(runs), ~used))
 
 
 def delete_deliveries(session: Session, chosen: ColumnElement[bool], limit: int) -> Emptied:
     """Delete some deliveries with what came with them, and say which raw logs they referred to."""
-    found = session.execute(
-        select(
-            Delivery.id,
-            Delivery.log_digest,
-            Delivery.body_digest,
-            func.coalesce(Delivery.finished_at, Delivery.received_at),
-        )
-        .where(chosen)
-        .limit(limit)
-    ).all()
+    emptied, ids = describe_logs(session, chosen, limit)
+    if ids:
+        for table in (Hook, BuildEvidence):
+            emptied.rows += _rows_of(session, delete(table).where(table.delivery_id.in_(ids)))
+        emptied.rows += _rows_of(session, delete(Delivery).where(Delivery.id.in_(ids)))
+    return emptied
+
+
+def describe_logs(session: Session, chosen: ColumnElement[bool], limit: int) -> tuple[Emptied, list[str]]:
+    """The raw logs of some deliveries, each with a time after which it was not written for them, and their ids."""
+    ended_at = func.coalesce(Delivery.finished_at, Delivery.received_at)
+    columns = (Delivery.id, Delivery.log_digest, Delivery.body_digest, ended_at)
+    found = session.execute(select(*columns).where(chosen).limit(limit)).all()
     emptied = Emptied()
-    ids = [row[0] for row in found]
-    if not ids:
-        return emptied
     for _, log, body, at in found:
         for digest in filter(None, (log, body)):
             emptied.digests[digest] = max(at, emptied.digests.get(digest, at))
-    for digest, created_at in session.execute(
-        select(StoredLog.digest, StoredLog.created_at).where(StoredLog.digest.in_(emptied.digests))
-    ):
+    stored = select(StoredLog.digest, StoredLog.created_at).where(StoredLog.digest.in_(list(emptied.digests)))
+    for digest, created_at in session.execute(stored):
         emptied.digests[digest] = max(created_at, emptied.digests[digest]) + timedelta(seconds=1)
-    for table in (Hook, BuildEvidence):
-        emptied.rows += _rows_of(session, delete(table).where(table.delivery_id.in_(ids)))
-    emptied.rows += _rows_of(session, delete(Delivery).where(Delivery.id.in_(ids)))
-    return emptied
+    return emptied, [row[0] for row in found]
 
 
 def _delete_rows(session: Session, column: str, value: int, limit: int) -> int:
@@ -243,8 +248,8 @@ def delete_delivery(session: Session, delivery: Delivery) -> Emptied:
         )
     )
     delete_builds(session, builds)
-    used = select(Build.run_id).where(Build.run_id.in_(runs))
-    session.execute(_bulk(delete(Run).where(Run.id.in_(runs), Run.id.not_in(used))))
+    session.flush()
+    _delete_empty_runs(session, runs)
     return delete_deliveries(session, Delivery.id == delivery.id, 1)
 
 

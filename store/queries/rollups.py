@@ -25,6 +25,7 @@ from store.models import (
     DailyImages,
     DailyInstructions,
     DirtyDay,
+    Repository,
     Step,
 )
 from store.queries import histograms
@@ -83,14 +84,21 @@ def recompute_day(session: Session, repository_id: int, day: date) -> bool:
     ).first()
     if taken is None:
         return False
-    for table in (DailyBuilds, DailyImages, DailyInstructions):
+    builds_from, steps_from = session.execute(
+        select(Repository.builds_from, Repository.steps_from).where(Repository.id == repository_id)
+    ).one()
+    if builds_from is not None and day < builds_from:
+        return True  # its builds have been forgotten: what was summed up then stays
+    has_steps = steps_from is None or day >= steps_from
+    tables: list[type[DailyBuilds | DailyImages | DailyInstructions]] = [DailyBuilds, DailyImages]
+    for table in [*tables, DailyInstructions] if has_steps else tables:
         session.execute(
             delete(table)
             .where(table.repository_id == repository_id, table.day == day)
             .execution_options(synchronize_session=False)
         )
     whole, images = _sum_builds(session, repository_id, day)
-    instructions = _sum_instructions(session, repository_id, day)
+    instructions = _sum_instructions(session, repository_id, day) if has_steps else []
     for table, rows in ((DailyBuilds, whole), (DailyImages, images), (DailyInstructions, instructions)):
         if rows:
             session.execute(plain_insert(table), [{"repository_id": repository_id, "day": day, **row} for row in rows])
