@@ -9,10 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import docker
-import docker.errors
-import requests
-
 from cachescope.errors import TooLargeError
 from cachescope.images.engines import measure_engine_image
 from cachescope.images.manifests import with_unpacked
@@ -29,6 +25,11 @@ class EngineImages:
 
     def measure(self, reference: str, options: Options) -> Measurement:
         """Measure by inspect and history; with `deep` the image is saved to a temporary file and read there."""
+        # Loading the SDK takes as long as reading an archive, which does not need it.
+        import docker  # noqa: PLC0415
+        import docker.errors  # noqa: PLC0415
+        import requests  # noqa: PLC0415
+
         try:
             client = docker.from_env(timeout=int(options.seconds))
         except (docker.errors.DockerException, requests.RequestException) as error:
