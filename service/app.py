@@ -121,6 +121,11 @@ def _complete_openapi(app: FastAPI) -> None:
             for operation in path.values():
                 if "HTTPValidationError" in str(operation["responses"].get("422", "")):
                     operation["responses"]["422"] = errors.responses(422)[422]
+                # What is answered before any route is asked: another kind of token, a body that cannot be read.
+                common = [403] if "401" in operation["responses"] else []
+                common += [400, 413] if "requestBody" in operation else []
+                for status in common:
+                    operation["responses"].setdefault(str(status), errors.responses(status)[status])
         app.openapi_schema = document
         return document
 

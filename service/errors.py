@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -120,6 +120,9 @@ def to_problem(error: Exception) -> Problem:
         case ClientDisconnect():  # nobody reads this answer; the log of requests shows it
             detail = "The sender hung up before the whole body had come. Send it again."
             return Problem(status=400, code="hung-up", title="Hung up", detail=detail)
+        case OverflowError() | DataError():  # how SQLite and PostgreSQL refuse numbers beyond 64 bits
+            detail = "A number in this request is larger than any that is stored. Check the ids."
+            return Problem(status=422, code="invalid-value", title="Invalid value", detail=detail)
         case OperationalError():
             detail = "The database does not answer. Try again in a moment; nothing was stored."
             return Problem(
@@ -173,7 +176,8 @@ def install(app: FastAPI, error_page: ErrorPage | None) -> None:
             return RedirectResponse(f"/sign-in?next={quote(target, safe='')}", 303)
         return error_page(request, problem) if error_page else problem_response(request, problem)
 
-    for kind in (CachescopeError, RequestValidationError, HTTPException, ClientDisconnect, OperationalError, Exception):
+    foreseen = (CachescopeError, RequestValidationError, HTTPException, ClientDisconnect)
+    for kind in (*foreseen, OverflowError, DataError, OperationalError, Exception):
         app.add_exception_handler(kind, answer)
 
 
