@@ -168,7 +168,8 @@ def _figures(incident: Incident) -> list[dict[str, Any]]:
 
     ended = incident.resolved_at if incident.state == "resolved" else None
     age = ((ended or datetime.now(UTC)) - (incident.since_at or incident.opened_at)).total_seconds()
-    lasts = row("Lasted" if ended else "Lasts", "Since the change point", theme.duration(age))
+    lasting = theme.plural(round(age / 86_400), "day") if age >= 2 * 86_400 else theme.duration(age)
+    lasts = row("Lasted" if ended else "Lasts", "Since the change point", lasting)
     if incident.kind == "budget":  # bytes, whose price nobody knows in seconds
         return [lasts]
     return [
