@@ -104,6 +104,15 @@ def branch_links(request: Request, period: Period, kept: dict[str, str]) -> list
     ]
 
 
+def read_day(text: str) -> date | None:
+    """Read a day from an address; None for what is none."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if 1971 <= day.year <= 9000 else None
+
+
 def is_zone(name: str) -> bool:
     """Whether a time zone of this name is known here."""
     try:

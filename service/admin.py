@@ -11,6 +11,7 @@ from cachescope.errors import InvalidValueError, NotFoundError
 from service.actions.accounts import create_setup_link
 from service.actions.people import make_reset_link
 from service.actions.tokens import TokenForm, issue_token
+from service.auditing import note
 from service.local import adopt_local_settings
 from service.settings import get_settings
 from store import migrations
@@ -50,6 +51,7 @@ def make_owner_link() -> None:
     settings = get_settings()
     with transaction() as session:
         path = create_setup_link(session, hours=settings.setup_link_hours)
+        note(session, None, "admin.command", target="owner-link")
     typer.echo(settings.public_url.rstrip("/") + path)
 
 
@@ -76,6 +78,7 @@ def create_token(
         scoped = _find_repository(session, owner, repository) if repository else None
         form = TokenForm(name=name, scope=scope, repository_id=scoped.id if scoped else None)
         _, text = issue_token(session, owner, form)
+        note(session, None, "token.made", team_id=owner.id, target=name, scope=scope)
     typer.echo(text)
 
 
@@ -120,6 +123,8 @@ def backup(
     It goes into either database and any folder or bucket with `cachescope admin restore`. Stored secrets stay
     encrypted: keep CACHESCOPE_SECRET_KEY with it.
     """
+    with transaction() as session:
+        note(session, None, "admin.command", target="backup")
     written = write_backup(get_engine(), open_logs(), file)
     typer.echo(f"{file} holds {written.rows} rows and {written.logs} logs, {file.stat().st_size / 1e6:.1f} MB.")
     if written.missing_logs:
@@ -134,11 +139,13 @@ def restore(file: Annotated[Path, typer.Argument(help="What `cachescope admin ba
 
 
 def _requeue(team: str, repository: str, states: tuple[str, ...], *, not_read_with: str | None = None) -> int:
-    with reading() as session:
+    with transaction() as session:
         owner = _find_team(session, team) if team else None
         if repository and owner is None:
             raise InvalidValueError("repository", "Name the team of the repository too: --team.")
         scoped = _find_repository(session, owner, repository) if repository and owner else None
+        what = "retry" if states == ("failed",) else "reread"
+        note(session, None, "admin.command", team_id=owner.id if owner else None, target=what, repository=repository)
     count, last = 0, ""
     # Small transactions: uploads must not wait for this.
     while True:

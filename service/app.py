@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from service import errors
 from service.api import (
     account,
+    audit,
     badges,
     builds,
     channels,
@@ -96,6 +97,7 @@ def create_app(
         channels,
         deletions,
         retention,
+        audit,
         webhooks,
         badges,
         health,

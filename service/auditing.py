@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from service.auth.permissions import Viewer
 from store.models import AuditEvent, User
+from store.queries import accounts
 
 ACTIONS = {
     "team.set-up": "set up the team",
@@ -21,10 +22,8 @@ ACTIONS = {
     "retention.changed": "changed how long data is kept",
     "exported": "exported",
     "session.opened": "signed in",
-    "session.ended": "signed out",
     "token.made": "made a token",
     "token.revoked": "revoked a token",
-    "token.rotated": "replaced a token",
     "source.made": "made a source",
     "source.changed": "changed a source",
     "source.disabled": "switched a source off",
@@ -41,7 +40,6 @@ ACTIONS = {
     "member.removed": "removed somebody",
     "member.left": "left",
     "account.changed": "changed their account",
-    "administrator.changed": "changed who looks after the installation",
     "delivery.retried": "tried a delivery again",
     "admin.command": "ran a command at the server's terminal",
 }
@@ -79,6 +77,13 @@ def note(
             details=details,
         )
     )
+
+
+def note_everywhere(session: Session, user: User, action: str, **details: Any) -> None:
+    """Note what a person did with their account in each of their teams, whose owners may want to know."""
+    teams: list[int | None] = [team.id for team, _ in accounts.load_memberships(session, user.id) if not team.is_demo]
+    for team_id in teams or [None]:
+        note(session, user, action, team_id=team_id, target=user.email, **details)
 
 
 def _known(action: str) -> str:

@@ -1,6 +1,6 @@
 """What routes ask for: a session, who is asking, and the team or repository in the address, seen through their eyes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -25,7 +25,7 @@ from store.queries import accounts
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM_HEADER = "x-form-token"
-_REMEMBER = "cachescope_remember_use"
+_AFTERWARDS = "cachescope_afterwards"
 
 BEARER_SCHEME = HTTPBearer(
     auto_error=False, description="A token of a team or repository; its scope is upload or read."
@@ -73,9 +73,10 @@ def get_session(request: Request) -> Iterator[Session]:
     with opened(engine_of(request)) as session:
         yield session
     # Only now: while a request holds one connection it must not wait for a second one, or ten of them wait for ever.
-    if (remember := session.info.pop(_REMEMBER, None)) is not None:
+    if waiting := session.info.pop(_AFTERWARDS, []):
         with transaction(engine_of(request)) as writing:
-            remember(writing)
+            for function in waiting:
+                function(writing)
 
 
 # Without the scope the commit would come after the answer, and a failed commit would still say 200.
@@ -107,14 +108,19 @@ def find_bearer(session: Session, token: str) -> Token:
     return found
 
 
+def afterwards(session: Session, function: Callable[[Session], object]) -> None:
+    """Let a request that only reads write something once it has read: the function gets the session for that."""
+    session.info.setdefault(_AFTERWARDS, []).append(function)
+
+
 def remember_use(session: Session, found: Token | UserSession) -> None:
     """Note the last use of a token, to the hour, or of a browser's session, once the request has been answered."""
     now = datetime.now(UTC)
     if isinstance(found, UserSession):
         if is_touch_due(found):
-            session.info[_REMEMBER] = lambda writing: accounts.touch_session(writing, found.id, now)
+            afterwards(session, lambda writing: accounts.touch_session(writing, found.id, now))
     elif found.last_used_at is None or now - found.last_used_at > timedelta(hours=1):
-        session.info[_REMEMBER] = lambda writing: accounts.touch_token(writing, found.id, now)
+        afterwards(session, lambda writing: accounts.touch_token(writing, found.id, now))
 
 
 def find_viewer(request: Request, session: SessionDep) -> Viewer | None:

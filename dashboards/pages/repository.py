@@ -13,7 +13,7 @@ from dashboards import figures, sentences, theme
 from dashboards.charts.base import Scope
 from dashboards.context import Page, PageDep
 from dashboards.pages.build import efficiency_of
-from dashboards.periods import DEFAULT_DAYS, Period, branch_links, get_period, is_zone, range_links
+from dashboards.periods import DEFAULT_DAYS, Period, branch_links, get_period, is_zone, range_links, read_day
 from dashboards.rendering import query
 from service.dependencies import RepositoryDep, TeamDep
 from store.models import Build, Team
@@ -62,8 +62,8 @@ def get_filters(
     return Filters(
         branch=branch or None,
         outcome=outcome if outcome in OUTCOMES else None,
-        first_day=_day(first_day),
-        last_day=_day(last_day),
+        first_day=read_day(first_day),
+        last_day=read_day(last_day),
         before=before or None,
     )
 
@@ -267,14 +267,6 @@ def _key(before: str | None) -> build_rows.BuildKey | None:
     if len(microseconds) > 17 or len(build_id) > 18:
         return None
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(microseconds)), int(build_id)
-
-
-def _day(text: str) -> date | None:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if 1971 <= day.year <= 9000 else None
 
 
 def _midnight(day: date | None, zone: str) -> datetime | None:

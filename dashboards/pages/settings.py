@@ -12,6 +12,7 @@ from dashboards.periods import is_zone
 from dashboards.rendering import query
 from dashboards.theme import plural
 from service.actions import sources, tokens
+from service.auditing import note
 from service.dependencies import TeamDep, base_url
 from store.models import Source, Team
 from store.queries import accounts, repositories
@@ -42,6 +43,7 @@ def save_team(form: FormDep, page: PageDep, team: TeamDep) -> Response:
         message = f'There is no time zone "{zone[:60]}". Names look like Europe/Berlin; UTC is one too.'
         return _show(page, team, message=message, status=422)
     team.name, team.time_zone = name, zone
+    note(page.session, page.viewer, "team.changed", team_id=team.id, target=name, time_zone=zone)
     return _done(team, "saved")
 
 

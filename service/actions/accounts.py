@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from cachescope.errors import CredentialsRefusedError, InvalidValueError
+from service.auditing import note
 from service.auth.passwords import compare, hash_password, needs_new_hash
 from service.auth.tokens import hash_token, make_link_token
 from store.models.accounts import Team, User
@@ -60,9 +61,12 @@ def set_up_owner(session: Session, token: str, form: OwnerForm) -> tuple[User, T
         raise CredentialsRefusedError(
             "This link has been used or is too old. Make a new one with `cachescope admin owner-link`."
         )
+    is_first = accounts.count_users(session) == 0
     user = accounts.create_user(session, email=email, name=name, password_hash=password_hash)
+    user.is_administrator = is_first
     team = _adopt_team(session, team_name) or create_team(session, team_name)
     teams.add_member(session, team.id, user.id, "owner")
+    note(session, user, "team.set-up", team_id=team.id, target=team.name)
     if demo := teams.find_demo(session):
         teams.add_member(session, demo.id, user.id, "viewer")
     return user, team

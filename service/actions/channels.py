@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from cachescope.errors import ConflictError, InvalidValueError, NotFoundError, UnknownNameError
 from cachescope.regressions import REGRESSIONS
 from integrations.channels import CHANNELS
+from service.auditing import note
 from service.auth.permissions import Viewer
 from store.models import AlertRule, Channel, Message, Team
 from store.models.incidents import DIGESTS
@@ -93,6 +94,7 @@ def create_channel(
         raise ConflictError(f"A team has at most {MOST_CHANNELS} channels: delete one that is not used.")
     channel = channels.create_channel(session, team.id, name=name, kind=kind, config=_read_config(kind, config))
     session.add(AlertRule(team_id=team.id, channel_id=channel.id))
+    note(session, viewer, "channel.made", team_id=team.id, target=name, kind=kind)
     session.flush()
     return channel
 
@@ -130,6 +132,7 @@ def switch_channel(session: Session, viewer: Viewer, team: Team, channel_id: str
     viewer.require(team.id, "owner", "switch channels")
     channel = find_channel(session, team, channel_id)
     channel.disabled_at = None if is_on else datetime.now(UTC)
+    note(session, viewer, "channel.changed", team_id=team.id, target=channel.name, state="on" if is_on else "off")
     session.flush()
     return channel
 
@@ -137,7 +140,9 @@ def switch_channel(session: Session, viewer: Viewer, team: Team, channel_id: str
 def delete_channel(session: Session, viewer: Viewer, team: Team, channel_id: str) -> None:
     """Delete a channel with its rules and the record of its messages."""
     viewer.require(team.id, "owner", "delete channels")
-    session.delete(find_channel(session, team, channel_id))
+    channel = find_channel(session, team, channel_id)
+    session.delete(channel)
+    note(session, viewer, "channel.deleted", team_id=team.id, target=channel.name, kind=channel.kind)
     session.flush()
 
 
@@ -192,13 +197,21 @@ def save_rule(session: Session, viewer: Viewer, team: Team, form: RuleForm, rule
         if len(channels.list_rules(session, team.id)) >= MOST_RULES:
             raise ConflictError(f"A team has at most {MOST_RULES} rules: delete one that is not used.")
         session.add(wanted)
+        _note_rule(session, viewer, team, wanted)
         session.flush()
         return wanted
     rule = find_rule(session, team, rule_id)
     for name in _RULE_FIELDS:
         setattr(rule, name, getattr(wanted, name))
+    _note_rule(session, viewer, team, rule)
     session.flush()
     return rule
+
+
+def _note_rule(session: Session, viewer: Viewer, team: Team, rule: AlertRule) -> None:
+    details = {"least seconds a day": rule.min_seconds_per_day, "digest": rule.digest}
+    channel = find_channel(session, team, rule.channel_id)
+    note(session, viewer, "rule.saved", team_id=team.id, target=channel.name, **details)
 
 
 _RULE_FIELDS = (
@@ -249,7 +262,10 @@ def _minute(name: str, text: str) -> int | None:
 def delete_rule(session: Session, viewer: Viewer, team: Team, rule_id: int) -> None:
     """Take a rule away."""
     viewer.require(team.id, "owner", "change rules")
-    session.delete(find_rule(session, team, rule_id))
+    rule = find_rule(session, team, rule_id)
+    channel = find_channel(session, team, rule.channel_id)
+    session.delete(rule)
+    note(session, viewer, "rule.deleted", team_id=team.id, target=channel.name)
     session.flush()
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from cachescope.errors import ConflictError, NotFoundError
+from service.auditing import note
 from service.auth.permissions import Viewer
 from store.database import after_commit
 from store.models.accounts import Team
@@ -55,6 +56,7 @@ def retry_delivery(session: Session, viewer: Viewer, delivery_id: str) -> Delive
         raise ConflictError("Nothing of this delivery has been kept, so it cannot be read again. Send it again.")
     if not deliveries.requeue(session, delivery.id, datetime.now(UTC), "failed", "ignored"):
         raise ConflictError(f"This delivery is {delivery.state}: only a failed or ignored one can be tried again.")
+    note(session, viewer, "delivery.retried", team_id=delivery.team_id, target=delivery_id)
     after_commit(session, lambda: sender.send(delivery_id))
     session.refresh(delivery)
     return delivery

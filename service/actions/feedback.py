@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from cachescope.errors import InvalidValueError, NotFoundError
 from cachescope.feedback import Mode
 from integrations.feedback import FORGES
+from service.auditing import note
 from service.auth.permissions import Viewer
 from store.database import after_commit
 from store.models import FeedbackPolicy, Repository, Source
@@ -48,6 +49,7 @@ def save_policy(session: Session, viewer: Viewer, repository: Repository, form: 
     able = {source.id for source in list_sources(session, repository)}
     if form.source_id and form.source_id not in able:
         raise InvalidValueError("source_id", "This source cannot write for the repository: give it credentials first.")
+    _note(session, viewer, repository, comments=form.comments, mode=form.mode)
     return feedback.save_policy(
         session,
         repository.id,
@@ -60,6 +62,10 @@ def save_policy(session: Session, viewer: Viewer, repository: Repository, form: 
         least_seconds=_number("least_seconds", form.least_seconds, 0, 86_400),
         source_id=form.source_id or None,
     )
+
+
+def _note(session: Session, viewer: Viewer, repository: Repository, **details: object) -> None:
+    note(session, viewer, "feedback.changed", team_id=repository.team_id, target=repository.name, **details)
 
 
 def _number(name: str, text: str, least: float, most: float) -> float:
@@ -77,6 +83,7 @@ def renew_badges(session: Session, viewer: Viewer, repository: Repository) -> st
     viewer.require(repository.team_id, "member", "publish badges")
     token = secrets.token_urlsafe(24)
     feedback.save_policy(session, repository.id, datetime.now(UTC), badge_token=token)
+    _note(session, viewer, repository, badges="new address")
     return token
 
 
@@ -84,6 +91,7 @@ def withdraw_badges(session: Session, viewer: Viewer, repository: Repository) ->
     """Let the address of the badges lead nowhere."""
     viewer.require(repository.team_id, "member", "withdraw badges")
     feedback.save_policy(session, repository.id, datetime.now(UTC), badge_token=None)
+    _note(session, viewer, repository, badges="withdrawn")
 
 
 def tell_again(session: Session, viewer: Viewer, repository: Repository, task_id: int) -> None:

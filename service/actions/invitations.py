@@ -16,6 +16,7 @@ from cachescope.errors import (
 from service.actions.accounts import clean_email, clean_name
 from service.actions.letters import is_mail_set_up, send_letter
 from service.actions.members import check_role
+from service.auditing import note
 from service.auth.passwords import hash_password
 from service.auth.permissions import RANKS, Viewer
 from service.auth.tokens import hash_token, make_link_token
@@ -85,6 +86,7 @@ def invite(
         created_by_id=viewer.user_id,
     )
     url = f"{base_url}/invitations/{token}"
+    note(session, viewer, "member.invited", team_id=team.id, target=email or "by link", role=form.role)
     if email:
         send_letter(
             session,
@@ -112,6 +114,7 @@ def revoke_invitation(session: Session, viewer: Viewer, team: Team, invitation_i
     viewer.require(team.id, "owner", "take invitations back")
     if not (0 < invitation_id < 1 << 62 and accounts.delete_invitation(session, team.id, invitation_id)):
         raise NotFoundError("This team has no such invitation, or it has been accepted already.")
+    note(session, viewer, "invitation.withdrawn", team_id=team.id)
 
 
 def look_at(session: Session, token: str) -> tuple[SignInLink, Team, str | None]:
@@ -163,3 +166,4 @@ def _join(session: Session, token: str, user_id: int) -> None:
     present = teams.find_role(session, claimed.team_id, user_id)
     if present is None or RANKS[role] > RANKS[present]:
         teams.add_member(session, claimed.team_id, user_id, role)
+        note(session, session.get_one(User, user_id), "member.joined", team_id=claimed.team_id, role=role)

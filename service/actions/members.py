@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from cachescope.errors import ConflictError, ForbiddenError, InvalidValueError, NotFoundError
 from service.actions.accounts import clean_name, make_slug
+from service.auditing import note
 from service.auth.permissions import Viewer
 from store.models.accounts import ROLES, Team, User
 from store.queries import accounts, teams
@@ -39,6 +40,7 @@ def change_role(session: Session, viewer: Viewer, team: Team, user_id: int, role
         _keep_an_owner(owners, user)
         accounts.delete_invitations_by(session, team.id, user.id)
     teams.add_member(session, team.id, user.id, role)
+    note(session, viewer, "member.changed", team_id=team.id, target=user.email, role=role)
     return user
 
 
@@ -62,6 +64,8 @@ def remove_member(session: Session, viewer: Viewer, team: Team, user_id: int) ->
     accounts.delete_invitations_by(session, team.id, user.id)
     if not is_leaving:
         accounts.delete_sessions(session, user.id)
+    action = "member.left" if is_leaving else "member.removed"
+    note(session, viewer, action, team_id=team.id, target=user.email)
     return user
 
 
@@ -78,6 +82,7 @@ def found_team(session: Session, viewer: Viewer, name: str) -> Team:
         if accounts.find_team_by_slug(session, candidate) is None:
             team = teams.create_team(session, slug=candidate, name=name)
             teams.add_member(session, team.id, viewer.user_id, "owner")
+            note(session, viewer, "team.set-up", team_id=team.id, target=name)
             return team
     raise InvalidValueError("name", f'There are too many teams named "{name}" already. Choose another name.')
 

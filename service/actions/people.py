@@ -14,6 +14,7 @@ from cachescope.errors import (
 )
 from service.actions.accounts import clean_email, clean_name
 from service.actions.letters import is_mail_set_up, send_letter
+from service.auditing import note_everywhere
 from service.auth.passwords import check_new_password, hash_password, is_password_right
 from service.auth.permissions import Viewer
 from service.auth.tokens import hash_token, make_link_token
@@ -193,12 +194,14 @@ def _check_password(session: Session, password_hash: str, password: str) -> None
 
 def _set_password(session: Session, user: User, new_hash: str, *, kept_id: int | None) -> None:
     user.password_hash = new_hash
+    note_everywhere(session, user, "account.changed", what="password")
     accounts.delete_links_of(session, user.id, PASSWORD, EMAIL)
     accounts.delete_sessions(session, user.id, kept_id)
 
 
 def _set_email(session: Session, user: User, email: str) -> None:
     former, user.email = user.email, email
+    note_everywhere(session, user, "account.changed", what="address", former=former)
     accounts.delete_links_of(session, user.id, PASSWORD, EMAIL)
     session.flush()
     _tell(session, user, f"Your account on Cachescope has the address {email} from now on", recipient=former)

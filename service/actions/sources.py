@@ -15,6 +15,7 @@ from integrations.ci import PROVIDERS
 from integrations.ci._app_tokens import read_private_key
 from integrations.http import read_base_url, read_networks
 from service.actions.webhooks import known_sources
+from service.auditing import note
 from service.auth.permissions import Viewer
 from store.database import after_commit
 from store.models.accounts import Team
@@ -86,6 +87,7 @@ def create_source(session: Session, viewer: Viewer, team: Team, form: SourceForm
         base_url=read_base_url(form.base_url) if form.base_url.strip() else "",
         networks=_networks(form.networks),
     )
+    note(session, viewer, "source.made", team_id=team.id, target=source.name, provider=source.provider)
     return source, secret
 
 
@@ -101,6 +103,7 @@ def change_source(
         sources.save_credentials(session, source, "read", {})
         sources.save_credentials(session, source, "write", {})
     source.base_url, source.networks = url, _networks(networks)
+    note(session, viewer, "source.changed", team_id=team.id, target=source.name, base_url=url, networks=source.networks)
     session.flush()
     return source
 
@@ -125,6 +128,8 @@ def set_credentials(  # noqa: PLR0917 - whose, which, for what
         read_private_key(kept.get("private_key", ""))
         kept.pop("token", None)
     sources.save_credentials(session, source, purpose, kept)
+    what = f"credentials to {purpose}"
+    note(session, viewer, "source.changed", team_id=team.id, target=source.name, what=what, given=sorted(kept))
 
 
 def add_secret(session: Session, viewer: Viewer, team: Team, source_id: str, secret: str) -> None:
@@ -134,7 +139,9 @@ def add_secret(session: Session, viewer: Viewer, team: Team, source_id: str, sec
     if not 16 <= len(secret) <= 500 or not secret.isprintable():
         raise InvalidValueError("secret", "A secret must have 16 to 500 printable characters on one line.")
     until = datetime.now(UTC) + timedelta(days=FORMER_SECRET_DAYS)
-    sources.rotate_secret(session, _find(session, team, source_id), secret, until)
+    source = _find(session, team, source_id)
+    sources.rotate_secret(session, source, secret, until)
+    note(session, viewer, "source.changed", team_id=team.id, target=source.name, what="secret")
 
 
 def rotate_secret(session: Session, viewer: Viewer, team: Team, source_id: str) -> str:
@@ -144,13 +151,16 @@ def rotate_secret(session: Session, viewer: Viewer, team: Team, source_id: str) 
     secret = make_secret(source.provider, source.scheme or "")
     until = datetime.now(UTC) + timedelta(days=FORMER_SECRET_DAYS)
     sources.rotate_secret(session, source, secret, until)
+    note(session, viewer, "source.changed", team_id=team.id, target=source.name, what="secret")
     return secret
 
 
 def disable_source(session: Session, viewer: Viewer, team: Team, source_id: str) -> None:
     """Switch a source off: its webhooks are refused like those of a source that never was."""
     viewer.require(team.id, "owner", "switch a source off")
-    sources.disable_source(session, _find(session, team, source_id), datetime.now(UTC))
+    source = _find(session, team, source_id)
+    sources.disable_source(session, source, datetime.now(UTC))
+    note(session, viewer, "source.disabled", team_id=team.id, target=source.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

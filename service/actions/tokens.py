@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from cachescope.errors import InvalidValueError, NotFoundError
+from service.auditing import note
 from service.auth.permissions import Viewer
 from service.auth.tokens import hash_token, make_token
 from store.models.accounts import TOKEN_SCOPES, Team, Token
@@ -34,6 +35,7 @@ def create_token(session: Session, viewer: Viewer, team: Team, form: TokenForm) 
     viewer.require(team.id, "member", "make tokens")
     if form.repository_id is not None and repositories.load_repository(session, [team.id], form.repository_id) is None:
         raise InvalidValueError("repository_id", f"This team has no repository {form.repository_id}.")
+    note(session, viewer, "token.made", team_id=team.id, target=form.name.strip(), scope=form.scope)
     return issue_token(session, team, form, created_by_id=viewer.user_id)
 
 
@@ -70,3 +72,5 @@ def revoke_token(session: Session, viewer: Viewer, team: Team, token_id: str) ->
     viewer.require(team.id, "member", "revoke tokens")
     if not accounts.revoke_token(session, team.id, token_id, datetime.now(UTC)):
         raise NotFoundError("This team has no such token, or it has been revoked already.")
+    token = session.get_one(Token, token_id)
+    note(session, viewer, "token.revoked", team_id=team.id, target=token.name, scope=token.scope)

@@ -8,9 +8,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
-from service.dependencies import OPENAPI_SECURITY, RepositoryDep, engine_of
+from service.auditing import note
+from service.auth.permissions import Viewer
+from service.dependencies import OPENAPI_SECURITY, RepositoryDep, SessionDep, ViewerDep, afterwards, engine_of
 from service.errors import responses
+from store.models import Repository
 from store.queries import exports
 
 router = APIRouter(prefix="/api/v1/repositories", tags=["repositories"], dependencies=OPENAPI_SECURITY)
@@ -31,12 +35,19 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
     responses=responses(401, 404, 422) | CSV,
 )
 def export_builds(
-    request: Request, repository: RepositoryDep, first: First = None, last: Last = None
+    *,
+    request: Request,
+    session: SessionDep,
+    viewer: ViewerDep,
+    repository: RepositoryDep,
+    first: First = None,
+    last: Last = None,
 ) -> StreamingResponse:
     """Export the builds of a repository, oldest first, with their figures and their runs."""
+    _note(session, viewer, repository, "builds as CSV")
     header = [*exports.BUILD_FIELDS, *(f"run_{name}" for name in exports.RUN_FIELDS)]
     pages = exports.read_builds(engine_of(request), repository.id, first, last)
-    return _streamed(header, pages, f"builds-{repository.id}.csv")
+    return stream_csv(header, pages, f"builds-{repository.id}.csv")
 
 
 @router.get(
@@ -46,14 +57,27 @@ def export_builds(
     responses=responses(401, 404, 422) | CSV,
 )
 def export_steps(
-    request: Request, repository: RepositoryDep, first: First = None, last: Last = None
+    *,
+    request: Request,
+    session: SessionDep,
+    viewer: ViewerDep,
+    repository: RepositoryDep,
+    first: First = None,
+    last: Last = None,
 ) -> StreamingResponse:
     """Export the steps of a repository's builds, oldest build first, with their cause where they broke the cache."""
+    _note(session, viewer, repository, "steps as CSV")
     pages = exports.read_steps(engine_of(request), repository.id, first, last)
-    return _streamed([*exports.STEP_FIELDS, "text"], pages, f"steps-{repository.id}.csv")
+    return stream_csv([*exports.STEP_FIELDS, "text"], pages, f"steps-{repository.id}.csv")
 
 
-def _streamed(header: Sequence[str], pages: Iterable[list[tuple[Any, ...]]], name: str) -> StreamingResponse:
+def _note(session: Session, viewer: Viewer, repository: Repository, what: str) -> None:
+    team_id, name = repository.team_id, repository.name
+    afterwards(session, lambda writing: note(writing, viewer, "exported", team_id=team_id, target=name, what=what))
+
+
+def stream_csv(header: Sequence[str], pages: Iterable[list[tuple[Any, ...]]], name: str) -> StreamingResponse:
+    """Answer with a CSV file, page by page as they are read."""
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(_lines(header, pages), media_type="text/csv; charset=utf-8", headers=headers)
 

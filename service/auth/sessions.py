@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from fastapi import Request, Response
 from sqlalchemy.orm import Session
 
+from service.auditing import note_everywhere
 from service.auth.tokens import hash_token, make_link_token
 from service.settings import ServiceSettings
-from store.models.accounts import UserSession
+from store.models.accounts import User, UserSession
 
 SESSION_COOKIE = "cachescope_session"
 _SEEN_EVERY = timedelta(minutes=5)
@@ -16,6 +17,7 @@ _SEEN_EVERY = timedelta(minutes=5)
 def open_session(session: Session, user_id: int, request: Request, settings: ServiceSettings) -> str:
     """Begin a session for somebody who has proven who they are; returns what the cookie must hold."""
     token = make_link_token()
+    note_everywhere(session, session.get_one(User, user_id), "session.opened")
     session.add(
         UserSession(
             token_hash=hash_token(token),
