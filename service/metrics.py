@@ -41,6 +41,11 @@ class Metrics:
             ("source",),
             registry=self.registry,
         )
+        self.held_off = Counter(
+            "cachescope_sign_ins_held_off_total",
+            "Sign-ins that were refused unread, because too many from the same address had failed.",
+            registry=self.registry,
+        )
         self.redactions = Counter(
             "cachescope_redactions_total", "Secrets taken out of accepted logs.", registry=self.registry
         )

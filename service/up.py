@@ -140,8 +140,7 @@ def children(listener: socket.socket, workers: int) -> list[Child]:
     # Celery warns of root at every start; a container or a bare machine has nobody else.
     celery = [python, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet", "--app", "workers.app"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    uvicorn = ["--fd", str(listener.fileno()), "--no-access-log", "--log-level", "warning"]
-    uvicorn += ["--timeout-graceful-shutdown", "3"]
+    web = ["--fd", str(listener.fileno()), "--log-level", "warning", "--timeout-graceful-shutdown", "3"]
     # The folders are found from the repository even where only the command is on PATH.
     found = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
@@ -153,7 +152,7 @@ def children(listener: socket.socket, workers: int) -> list[Child]:
     return [
         Child("worker", [*celery, "worker", "--concurrency", str(workers), *quiet], telling),
         Child("scheduler", [python, "-m", "workers.schedule"], telling),
-        Child("web", [python, "-m", "uvicorn", "asgi:app", *uvicorn], found, pass_fds=(listener.fileno(),)),
+        Child("web", [python, "-m", "service.server", *web], found, pass_fds=(listener.fileno(),)),
     ]
 
 

@@ -122,7 +122,7 @@ class Installation:
         words = [word for name, value in redis.items() for word in (f"--{name}", value)]
         broker = {"broker": [redis_program(), *words]} if self.redis_folder else {}
         return broker | {
-            "web": [python, "-m", "uvicorn", "asgi:app", "--port", str(self.port), "--no-access-log"],
+            "web": [python, "-m", "service.server", "--port", str(self.port)],
             "worker": [python, "-m", "celery", "-A", "workers.app", "worker", "--concurrency", "2", *QUIET],
             "scheduler": [python, "-m", "workers.schedule"],
         }

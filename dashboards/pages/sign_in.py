@@ -6,16 +6,18 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from cachescope.errors import CredentialsRefusedError, InvalidValueError
+from cachescope.errors import CredentialsRefusedError, InvalidValueError, TooManyAttemptsError
 from dashboards.context import FormDep, PageDep
 from dashboards.rendering import THEMES, render
-from service.actions import accounts
+from service.actions import accounts, signing_in
 from service.auth import single_sign_on
 from service.auth.forms import form_token, remember_visitor
 from service.auth.passwords import SHORTEST
 from service.auth.sessions import clear_session_cookie, open_session, set_session_cookie
 from service.auth.single_sign_on import sign_in_of
-from service.dependencies import SessionDep, SettingsDep, VisitorDep, base_url, is_https
+from service.auth.throttle import address_of, recognise, remember_browser
+from service.dependencies import SessionDep, SettingsDep, VisitorDep, base_url, engine_of, is_https
+from service.errors import to_problem
 from store.queries import teams
 
 router = APIRouter(include_in_schema=False)
@@ -40,17 +42,31 @@ def sign_in_form(request: Request, viewer: VisitorDep, next: str = "/") -> Respo
 
 
 @router.post("/sign-in")
-def sign_in(request: Request, form: FormDep, session: SessionDep, settings: SettingsDep) -> Response:
+async def sign_in(request: Request, form: FormDep, settings: SettingsDep) -> Response:
     """Begin a session, or show the form again with the reason."""
     email, following = form.get("email", ""), local(form.get("next", "/"))
     if not sign_in_of(request).has_passwords:
         return show_sign_in(request, status=403, next=following, message="Passwords are switched off here.")
     try:
-        user = accounts.sign_in(session, email, form.get("password", ""))
-    except CredentialsRefusedError as error:
-        return show_sign_in(request, status=401, next=following, email=email[:254], message=str(error))
-    token = open_session(session, user.id, request, settings)
-    return _signed_in(request, settings, token, following)
+        token = await signing_in.sign_in(
+            engine_of(request),
+            request.app.state.throttle,
+            address=address_of(request.scope.get("client")),
+            browser=recognise(request, email),
+            email=email,
+            password=form.get("password", ""),
+            begin=lambda session, user: open_session(session, user.id, request, settings),
+        )
+    except (CredentialsRefusedError, TooManyAttemptsError) as error:
+        problem = to_problem(error)
+        response = show_sign_in(
+            request, status=problem.status, next=following, email=email[:254], message=problem.detail
+        )
+        response.headers.update(problem.headers or {})
+        return response
+    response = _signed_in(request, settings, token, following)
+    remember_browser(response, email, is_https=is_https(request))
+    return response
 
 
 @router.post("/sign-out")

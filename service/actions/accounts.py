@@ -15,6 +15,7 @@ from store.models.accounts import Team, User
 from store.queries import accounts, teams
 
 SETUP = "setup"
+REFUSED = "This e-mail address and this password do not belong together."
 
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}\Z")
 _NOT_IN_SLUGS = re.compile(r"[^a-z0-9]+")
@@ -134,7 +135,7 @@ def welcome(session: Session, email: str, password: str, compared_with: str | No
     """Return whose password was compared; raises CredentialsRefusedError where it was wrong or was changed since."""
     user = accounts.find_user_by_email(session, email[:300]) if is_right and compared_with else None
     if user is None or user.password_hash != compared_with or user.password_hash is None:
-        raise CredentialsRefusedError("This e-mail address and this password do not belong together.")
+        raise CredentialsRefusedError(REFUSED)
     if needs_new_hash(user.password_hash):
         user.password_hash = hash_password(password)
     return user

@@ -101,6 +101,7 @@ def _compare(password_hash: str | None, password: str) -> bool:
 
 def _step_back() -> None:
     """Let every other thread of the machine go first; only Linux knows priorities of threads."""
+    _nobody()  # not at the first unknown address, whose answer would take twice as long
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
