@@ -30,8 +30,7 @@ from service.api import (
     webhooks,
 )
 from service.auth.providers import SignIn, open_sign_in
-from service.auth.throttle import Throttle
-from service.doorkeeper import Doorkeeper
+from service.borders import Borders
 from service.metrics import Metrics
 from service.requests import BodyLimit, RequestLog
 from service.settings import ServiceSettings, get_settings, get_sign_in_settings
@@ -81,10 +80,9 @@ def create_app(
     app.state.engine = engine
     app.state.logs = logs
     app.state.metrics = Metrics()
-    app.state.throttle = Throttle()
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, metrics=app.state.metrics)
-    app.add_middleware(Doorkeeper, throttle=app.state.throttle, metrics=app.state.metrics)
+    app.add_middleware(Borders, settings=app.state.settings)
     errors.install(app, error_page)
     for module in (
         uploads,
@@ -128,7 +126,7 @@ def _complete_openapi(app: FastAPI) -> None:
                 if "HTTPValidationError" in str(operation["responses"].get("422", "")):
                     operation["responses"]["422"] = errors.responses(422)[422]
                 # What is answered before any route is asked: another kind of token, a body that cannot be read.
-                common = [403] if "401" in operation["responses"] else []
+                common = [429, 403] if "401" in operation["responses"] else [429]
                 common += [400, 413] if "requestBody" in operation else []
                 for status in common:
                     operation["responses"].setdefault(str(status), errors.responses(status)[status])

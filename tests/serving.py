@@ -39,7 +39,9 @@ QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 @contextmanager
 def serve(app: FastAPI) -> Iterator[str]:
     """Serve an application on loopback, in a thread of this process; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", proxy_headers=False)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -110,6 +112,9 @@ class Installation:
             "CACHESCOPE_DATABASE_URL": self.database_url,
             "CACHESCOPE_SECRET_KEY": "a key for tests alone that has 32 characters or more",
             "CACHESCOPE_WORKER_QUEUE_FOLDER": str(self.folder / "queue"),
+            # What measures how much the service can take is not to be held back.
+            "CACHESCOPE_WEB_TOKEN_REQUESTS_PER_MINUTE": "0",
+            "CACHESCOPE_WEB_ADDRESS_REQUESTS_PER_MINUTE": "0",
             **({"REDIS_URL": self.redis_url} if self.redis_url else {}),
             **self.settings,
         }
