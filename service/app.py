@@ -30,7 +30,9 @@ from service.api import (
     webhooks,
 )
 from service.auth.providers import SignIn, open_sign_in
+from service.auth.throttle import Throttle
 from service.borders import Borders
+from service.doorkeeper import Doorkeeper
 from service.metrics import Metrics
 from service.requests import BodyLimit, RequestLog
 from service.settings import ServiceSettings, get_settings, get_sign_in_settings
@@ -80,8 +82,10 @@ def create_app(
     app.state.engine = engine
     app.state.logs = logs
     app.state.metrics = Metrics()
+    app.state.throttle = Throttle()
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog, metrics=app.state.metrics)
+    app.add_middleware(Doorkeeper, throttle=app.state.throttle, metrics=app.state.metrics)
     app.add_middleware(Borders, settings=app.state.settings)
     errors.install(app, error_page)
     for module in (
