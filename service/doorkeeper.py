@@ -24,7 +24,7 @@ logger = structlog.get_logger("service.requests")
 SIGN_IN = frozenset({"/sign-in", "/forgotten"})
 MOST_REFUSALS = 1000
 """In a minute, from one address, before it waits: more than any script that is merely wrong."""
-REFUSALS_PER_SECOND = 100.0
+REFUSALS_PER_SECOND = 50.0
 ATTEMPTS_PER_SECOND = 500.0
 LONGEST_TURN = 5.0
 """In seconds; who would wait longer is answered at once and has to connect anew."""
