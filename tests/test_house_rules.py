@@ -193,6 +193,23 @@ def test_every_link_of_a_page_leads_somewhere(path: Path) -> None:
                 assert anchor in anchors, f"{path.name} links {target}, which has no such heading"
 
 
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) >= 50
+    for file, name in named:
+        assert (ROOT / file).exists(), f"SECURITY.md names {file}"
+        tree = ast.parse((ROOT / file).read_text())
+        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert name in functions, f"SECURITY.md names {file}::{name}"
+
+
+def test_every_row_of_the_threat_model_names_a_test() -> None:
+    rows = re.findall(r"^\| (?!with \||---)(.*) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 30
+    for row in rows:
+        assert "`tests/" in row.rsplit(" | ", 1)[1], row
+
+
 def test_no_file_names_a_package_registry() -> None:
     for path in tracked(*TEXTS):
         text = path.read_bytes()
