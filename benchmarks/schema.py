@@ -22,6 +22,8 @@ with tempfile.TemporaryDirectory() as folder:
         "CACHESCOPE_SECRET_KEY": "a key for benchmarks alone that has 32 characters",
         "CACHESCOPE_WORKER_QUEUE_FOLDER": f"{folder}/queue",
         "CACHESCOPE_WORKER_LOG_STYLE": "json",
+        "CACHESCOPE_WEB_TOKEN_REQUESTS_PER_MINUTE": "0",
+        "CACHESCOPE_WEB_ADDRESS_REQUESTS_PER_MINUTE": "0",
     }
 
     import logging

@@ -100,7 +100,7 @@ def fuzz_operation(  # noqa: PLR0917 - the parts of one loop
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     def run(case: Any) -> None:
         for name in case.path_parameters or {}:
-            if name in world.ids and world.ids[name] and chance.random() < 0.7:
+            if name in world.ids and world.ids[name] and chance.random() < 0.9:
                 case.path_parameters[name] = chance.choice(world.ids[name])
         sent = case.as_transport_kwargs(base_url=url)
         headers = {name: value for name, value in (sent.get("headers") or {}).items() if sendable(name, value)}

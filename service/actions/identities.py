@@ -1,6 +1,7 @@
 """Letting somebody in whom a provider vouches for: their account, and the roles that their groups give."""
 
 import re
+from collections.abc import Sequence
 
 import structlog
 from sqlalchemy.orm import Session
@@ -36,7 +37,9 @@ def admit(session: Session, settings: ProviderSettings, person: Person) -> Ident
         return None
     _check_domain(settings, email)
     identity = known[0] if known is not None else _new_identity(session, settings, person, email)
-    identity.email, identity.last_used_at = email, utc_now()
+    identity.last_used_at = utc_now()
+    if person.is_email_verified or settings.trust_email:
+        identity.email = email
     for team, role in settings.roles_of_everybody().items():
         roles.setdefault(team, role)
     identities.set_group_roles(session, identity, {_team_id(session, slug): role for slug, role in roles.items()})
@@ -67,8 +70,7 @@ def _new_identity(session: Session, settings: ProviderSettings, person: Person, 
         raise CredentialsRefusedError(
             f"{email} has an account here already, and this provider may not sign in to it. Sign in as before."
         )
-    elif identities.find_identity_of(session, user.id, person.issuer) is not None:
-        # The address was given to somebody else over there: the account was not.
+    elif not _is_theirs(identities.list_identities(session, user.id), person.issuer, email):
         raise CredentialsRefusedError(
             f"The account of {email} belongs to somebody else at this provider. Ask who runs Cachescope."
         )
@@ -77,6 +79,17 @@ def _new_identity(session: Session, settings: ProviderSettings, person: Person, 
         user.password_hash = None
         accounts.delete_other_sessions(session, user.id, kept_hash="")
     return identities.save_identity(session, user_id=user.id, issuer=person.issuer, subject=person.subject, email=email)
+
+
+def _is_theirs(known: Sequence[Identity], issuer: str, email: str) -> bool:
+    """Whether an account that others sign in to already may be this person's too.
+
+    Not when it has an identity at the same issuer: the address was given to somebody else over there, the account was
+    not. And not when no provider ever said that the address is its owner's: they may have written it down themselves.
+    """
+    if not known:
+        return True
+    return all(one.issuer != issuer for one in known) and any(one.email == email for one in known)
 
 
 def _team_id(session: Session, slug: str) -> int:

@@ -1,6 +1,6 @@
 """Identities at other providers, the roles that their groups give, and the sessions that they opened."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, insert, select
@@ -25,9 +25,11 @@ def find_identity(session: Session, issuer: str, subject: str) -> tuple[Identity
     return (row[0], row[1]) if row else None
 
 
-def find_identity_of(session: Session, user_id: int, issuer: str) -> Identity | None:
-    """The identity that an account has at an issuer."""
-    return session.scalar(select(Identity).where(Identity.user_id == user_id, Identity.issuer == issuer).limit(1))
+def list_identities(session: Session, user_id: int) -> Sequence[Identity]:
+    """The identities that sign in to an account, the last used first."""
+    return session.scalars(
+        select(Identity).where(Identity.user_id == user_id).order_by(Identity.last_used_at.desc(), Identity.id)
+    ).all()
 
 
 def save_identity(session: Session, *, user_id: int, issuer: str, subject: str, email: str) -> Identity:

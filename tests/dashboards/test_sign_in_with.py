@@ -458,6 +458,22 @@ def test_an_address_that_was_given_to_somebody_else_opens_nothing(door: Door, cr
     assert "belongs to somebody else" in answer.text
 
 
+@pytest.mark.parametrize("vouched", [True, False])
+def test_an_address_that_somebody_wrote_down_themselves_opens_their_account_to_nobody(
+    door: Door, crook: CrookedProvider, vouched: bool
+) -> None:
+    with crooked_provider(claims={**ADA, "email": "eve@example.org"}) as second:
+        door.use(company(crook.issuer), company(second.issuer, name="second"))
+        door.come_back(second.sign_in(door.begin("second")))
+        with transaction() as session:
+            session.scalars(select(User)).one().email = "ada@example.org"
+        second.claims |= {"email": "ada@example.org", "email_verified": vouched}
+        door.come_back(second.sign_in(door.begin("second")))
+        answer = door.come_back(crook.sign_in(door.begin()))
+        assert answer.status_code == (303 if vouched else 401)
+    assert count(Identity) == (2 if vouched else 1)
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
