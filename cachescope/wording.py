@@ -79,16 +79,16 @@ def since(facts: IncidentFacts) -> str:
     return f" since {short_commit(facts.commit)}" + (f" by {cut(facts.actor, 60)}" if facts.actor else "")
 
 
-def price(facts: IncidentFacts) -> str:
-    """What it costs a build and a day, as a sentence."""
+def price(facts: IncidentFacts, *, is_over: bool = False) -> str:
+    """What it costs a build and a day, or did, as a sentence."""
     if facts.cause in {"size", "budget"}:
         return cut(facts.evidence, 300) + "."
     if facts.seconds_per_build <= 0:
         return "What it costs is not known: these logs print no times."
-    per_build = f"It costs about {duration(facts.seconds_per_build)} per build"
+    per_build = f"It {'cost' if is_over else 'costs'} about {duration(facts.seconds_per_build)} per build"
     if facts.seconds_per_day <= 0:
         return per_build + "."
-    rate = f"{facts.builds_per_day:.0f}" if facts.builds_per_day >= 2 else f"{facts.builds_per_day:.1g}"
+    rate = f"{facts.builds_per_day:.0f}" if facts.builds_per_day >= 10 else f"{facts.builds_per_day:.2g}"
     return f"{per_build}, {duration(facts.seconds_per_day)} a day at {rate} builds a day."
 
 

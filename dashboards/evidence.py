@@ -134,7 +134,6 @@ def _moment(at: datetime) -> str:
 
 
 def _label(point: Point) -> str:
-    # plotly reads a small set of tags in texts; a branch is what somebody else typed.
-    branch = theme.cut_middle(point.branch or "branch unknown", 40).replace("<", "‹").replace("&", "+")
-    commit = theme.cut_middle(point.commit_id or "", 12).replace("<", "‹").replace("&", "+")
+    branch = theme.in_figure(point.branch or "branch unknown", 40)
+    commit = theme.in_figure(point.commit_id or "", 12)
     return f"{point.at:%Y-%m-%d %H:%M} UTC, {branch} {commit}<br>{theme.duration(point.seconds)}"

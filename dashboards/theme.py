@@ -242,6 +242,11 @@ def day(moment: date) -> str:
     return f"{weekday} {moment.day} {month} {moment.year}"
 
 
+def in_figure(text: str, length: int) -> str:
+    """Shorten what somebody else typed for a text that plotly draws, which reads a small set of tags and entities."""
+    return cut_middle(text, length).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def cut_middle(text: str, length: int = 72) -> str:
     """Shorten a long name in its middle: the start says what it is, the end what it works on."""
     text = " ".join(text.split())

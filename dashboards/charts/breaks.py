@@ -116,9 +116,8 @@ class BreaksChart:
 
 
 def _name(row: Mapping[Any, Any]) -> str:
-    # plotly reads a small set of tags in texts; an instruction is what somebody else typed.
     text = f"{row['stage']}: {row['text']}" if row["stage"] else row["text"]
-    return theme.cut_middle(text, 160).replace("<", "‹").replace("&", "+")
+    return theme.in_figure(text, 160)
 
 
 CHART = BreaksChart()

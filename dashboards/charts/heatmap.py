@@ -195,9 +195,8 @@ def _words(step: Mapping[Any, Any], kind: int) -> str:
 
 
 def _name(step: Mapping[Any, Any]) -> str:
-    # plotly reads a small set of tags in texts; an instruction is what somebody else typed.
     text = f"{step['stage']}: {step['text']}" if step["stage"] else step["text"]
-    return theme.cut_middle(text, 120).replace("<", "‹").replace("&", "+")
+    return theme.in_figure(text, 120)
 
 
 CHART = HeatmapChart()

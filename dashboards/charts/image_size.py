@@ -112,7 +112,7 @@ class ImageSizeChart:
             traces.append(
                 {
                     "type": "bar",
-                    "name": _plain(name, 40),
+                    "name": theme.in_figure(name, 40),
                     "x": list(range(len(versions))),
                     "y": [of_version.get(name, 0) for of_version in sizes],
                     "text": [theme.size(int(of_version.get(name, 0))) for of_version in sizes],
@@ -201,7 +201,7 @@ def _stacked(frame: "DataFrame", column: str) -> tuple[list[tuple[int, datetime,
     for row in frame.to_dict("records"):
         if not versions or versions[-1][0] != row["version"]:
             name = row["tag"] or f"{row['released_at']:%Y-%m-%d}"
-            versions.append((row["version"], row["released_at"], _plain(str(name), 16)))
+            versions.append((row["version"], row["released_at"], theme.in_figure(str(name), 16)))
             sizes.append({})
         written = identity(Layer(instruction=row["instruction"])) or "unknown instruction"
         text = BASE if row["base"] is True else written
@@ -238,11 +238,6 @@ def _look(name: str, place: int) -> tuple[str, str]:
     if name == BASE:
         return "token:track", ""
     return ("token:line", "") if name == OTHERS else LOOKS[place % len(LOOKS)]
-
-
-def _plain(text: str, length: int) -> str:
-    # plotly reads a small set of tags in texts; tags and instructions are what somebody else typed.
-    return theme.cut_middle(text, length).replace("<", "‹").replace("&", "+")
 
 
 def _size_axis(largest: float) -> dict[str, Any]:

@@ -162,8 +162,7 @@ def _height(build: Mapping[Any, Any], longest: float) -> float:
 
 
 def _label(build: Mapping[Any, Any]) -> str:
-    # plotly reads a small set of tags in texts; a branch is what somebody else typed.
-    branch = theme.cut_middle(build["branch"] or "branch unknown", 40).replace("<", "‹").replace("&", "+")
+    branch = theme.in_figure(build["branch"] or "branch unknown", 40)
     return (
         f"{build['started_at']:%Y-%m-%d %H:%M} UTC, {branch}<br>{theme.duration(_seconds(build))}, "
         f"{build['hits']} of {build['hits'] + build['misses']} hits"

@@ -53,7 +53,7 @@ MESSAGE_STATES = {
 }
 EVENTS = {
     "opened": "opened",
-    "resolved": "is over",
+    "resolved": "ended",
     "reopened": "opened again",
     "withdrawn": "withdrawn",
     "acknowledged": "taken up",
@@ -189,7 +189,9 @@ def _figures(incident: Incident) -> list[dict[str, Any]]:
 
 
 def _facts(page: Page, incident: Incident) -> list[tuple[str, str]]:
-    facts = [("Cause", incident.cause.replace("_", " ")), ("Sure since", theme.exact(incident.opened_at))]
+    facts = [("Sure since", theme.exact(incident.opened_at))]
+    if incident.cause != incident.kind:
+        facts.insert(0, ("Cause", incident.cause.replace("_", " ")))
     if incident.image is not None and incident.image.name:
         facts.append(("Image", theme.cut_middle(incident.image.name, 80)))
     if incident.stage:

@@ -346,7 +346,7 @@ def sentence(history: ImageHistory, steps: Sequence[Step]) -> str:
         many = theme.plural(len(steps), "version")
         text += f" The largest {verb} of the last {many} was {signed(grown)} in {version_name(largest.version)}"
         if (blamed := largest.difference.blamed) is not None:
-            text += f", by {_blame(blamed)}"
+            text += f", {_share(blamed, grown)}by {_blame(blamed)}"
         text += "."
     return text
 
@@ -365,7 +365,15 @@ def _said(difference: PlatformDifference, before: str) -> str:
     if not grown:
         return f"As large as {before}."
     blamed = difference.blamed
-    return f"{signed(grown)} since {before}" + (f", most of it by {_blame(blamed)}." if blamed is not None else ".")
+    return f"{signed(grown)} since {before}" + (
+        f", {_share(blamed, grown)}by {_blame(blamed)}." if blamed is not None else "."
+    )
+
+
+def _share(change: LayerChange, grown: int) -> str:
+    """Say how much of a growth one layer did, where it was not nearly all of it."""
+    did = change.growth
+    return "" if did is None or did / grown > 0.9 else f"{signed(did)} of it "
 
 
 def _blame(change: LayerChange) -> str:

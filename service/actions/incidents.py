@@ -94,7 +94,7 @@ def in_words(session: Session, incident: Incident) -> Words:
         title=wording.resolved_headline(facts) if is_over else wording.headline(facts),
         headline=wording.headline(facts),
         place=facts.place,
-        price=wording.price(facts),
+        price=wording.price(facts, is_over=is_over),
         advice=wording.advice(incident.cause),
         severity=wording.severity(incident.seconds_per_day),
         instruction=facts.instruction,

@@ -89,7 +89,7 @@ def test_a_version_over_the_budget_opens_one_alert_that_names_commit_and_instruc
     release(session, sized, 113, minutes=-30)
     (row,) = alerts(session)
     assert (row.kind, row.state, row.instruction, row.commit_id) == ("budget", "open", "COPY . .", "c40")
-    assert row.evidence == "ghcr.io/acme/api weighs 112 MB, 12.0 MB more than its budget of 100 MB"
+    assert row.evidence == "ghcr.io/acme/api weighed 112 MB, 12.0 MB more than its budget of 100 MB"
     assert said(session) == [("opened", "acme/api: the image is over its budget since c40")]
 
 

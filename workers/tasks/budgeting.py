@@ -102,7 +102,7 @@ def _open(session: Session, sized: SizedImage, key: str, excess: Excess, first: 
         since_build_id=first.build_id,
         found_build_id=first.build_id,
         since_at=first.released_at,
-        evidence=_evidence(sized, excess),
+        evidence=_evidence(sized, excess, first),
         confidence="certain",
         opened_at=max(first.released_at, first.measured_at),
     )
@@ -112,14 +112,14 @@ def _open(session: Session, sized: SizedImage, key: str, excess: Excess, first: 
     return row
 
 
-def _evidence(sized: SizedImage, excess: Excess) -> str:
+def _evidence(sized: SizedImage, excess: Excess, first: ImageSize) -> str:
     size, limit = excess.overrun.size_bytes, excess.overrun.limit_bytes or 0
-    name = cut(sized.name, 120)
+    name = cut(f"{sized.name}:{first.tag}" if first.tag else sized.name, 160)
     over = f"{megabytes(size - limit)} more than"
     if excess.overrun.kind is OverrunKind.GROWTH:
         grown = megabytes(excess.overrun.grown_bytes)
         return f"{name} grew by {grown} to {megabytes(size)}, {over} one version may grow it to"
-    return f"{name} weighs {megabytes(size)}, {over} its budget of {megabytes(limit)}"
+    return f"{name} weighed {megabytes(size)}, {over} its budget of {megabytes(limit)}"
 
 
 def megabytes(size: int) -> str:
