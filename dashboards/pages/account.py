@@ -125,7 +125,7 @@ def _show(page: Page, *, status: int = 200, message: str = "", done: str = "", *
         json_url="/api/v1/account",
         sentence=(
             f"You are {user.name}, {user.email}: in {plural(len(known), 'team')}, "
-            f"signed in in {plural(len(browsers), 'browser')}."
+            f"signed in with {plural(len(browsers), 'browser')}."
         ),
         message=message,
         done=done,
