@@ -78,7 +78,9 @@ class Doorkeeper:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and 400 <= message["status"] < 500:
-                if is_attempt and scope["method"] != "GET" and message["status"] not in {401, 429}:  # counted already
+                if (
+                    is_attempt and scope["method"] != "GET" and message["status"] != 401
+                ):  # counted where the password was compared
                     self.throttle.refused(address)
                 if self._windows.incr(address, 60) > MOST_REFUSALS:
                     await self._refusals.turn()

@@ -67,6 +67,14 @@ def test_an_account_that_is_guessed_at_is_open_to_its_owner_elsewhere(open_brows
     assert sign_in(owner, PASSWORD).status_code == 303
 
 
+def test_a_flood_at_one_account_is_held_off_before_it_is_read(open_browser: Opener) -> None:
+    attacker = open_browser("127.0.0.1")
+    for _ in range(40):
+        answer = sign_in(attacker, "wrong horse battery")
+    assert answer.status_code == 429
+    assert "cachescope_sign_ins_held_off_total 0.0" not in attacker.get("/metrics").text
+
+
 def test_a_flood_is_held_off_and_a_known_browser_of_the_same_address_is_not(open_browser: Opener) -> None:
     owner, attacker = open_browser("127.0.0.1"), open_browser("127.0.0.1")
     assert sign_in(owner, PASSWORD).status_code == 303
