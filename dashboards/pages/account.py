@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from cachescope.errors import ConflictError, CredentialsRefusedError, InvalidValueError
 from dashboards.context import FormDep, Page, PageDep
 from dashboards.rendering import query, render
-from dashboards.theme import plural
+from dashboards.theme import day, plural
 from service.actions import members, people
 from service.actions.letters import is_mail_set_up
 from service.auth.forms import form_token, remember_visitor
@@ -16,7 +16,7 @@ from service.auth.passwords import SHORTEST
 from service.auth.single_sign_on import sign_in_of
 from service.browsers import describe_browser
 from service.dependencies import SessionDep, base_url, is_https
-from store.queries import accounts, teams
+from store.queries import accounts, identities, teams
 
 router = APIRouter(prefix="/account", include_in_schema=False)
 
@@ -133,7 +133,10 @@ def _show(page: Page, *, status: int = 200, message: str = "", done: str = "", *
         email=user.email,
         has_password=user.password_hash is not None,
         has_passwords=has_passwords,
-        ways=_ways(has_password=user.password_hash is not None, has_passwords=has_passwords),
+        ways=[
+            *_ways(has_password=user.password_hash is not None, has_passwords=has_passwords),
+            *_identities(page, user.id),
+        ],
         sends_mail=is_mail_set_up(),
         shortest_password=SHORTEST,
         new_team=context.get("new_team", ""),
@@ -170,6 +173,16 @@ def _ways(*, has_password: bool, has_passwords: bool) -> list[str]:
     if has_password:
         return ["Passwords are switched off here: yours opens nothing at present."]
     return ["You have no password here: you sign in at your company."]
+
+
+def _identities(page: Page, user_id: int) -> list[str]:
+    """Where else the account is signed in to, by the names that the sign-in page uses."""
+    labels = {known.issuer: known.label for known in sign_in_of(page.request).providers.values()}
+    found = []
+    for known in identities.list_identities(page.session, user_id):
+        name = labels.get(known.issuer.rstrip("/"), known.issuer)
+        found.append(f"{name} signs you in as {known.email}, first on {day(known.created_at)}.")
+    return found
 
 
 def _done(what: str) -> Response:

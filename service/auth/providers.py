@@ -183,6 +183,12 @@ class KnownProvider:
         return self.settings.name
 
     @property
+    def issuer(self) -> str:
+        """Who vouches for people, as identities name it."""
+        found = self.settings.issuer if self.settings.kind == "oidc" else self.settings.base_url
+        return found.strip().rstrip("/")
+
+    @property
     def label(self) -> str:
         """What people call it."""
         return self.settings.label or self.settings.name.capitalize()

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
+from playwright.sync_api import Browser
 from sqlalchemy import func, select
 
 from dashboards import app as pages
@@ -602,6 +603,24 @@ def test_passwords_can_be_switched_off(door: Door, crook: CrookedProvider) -> No
 def test_an_unknown_provider_is_not_found(door: Door) -> None:
     assert door.browser.get("/sign-in/with/nobody").status_code == 404
     assert door.browser.get("/sign-in/with/nobody/back").status_code == 404
+
+
+@pytest.mark.browser
+def test_the_way_there_back_and_out_works_in_a_browser(door: Door, crook: CrookedProvider, browser: Browser) -> None:
+    door.use(company(crook.issuer, everybody=["acme:viewer"]))
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{door.url}/sign-in?next=/account")
+    page.get_by_role("link", name="Sign in with Company").click()
+    page.wait_for_url(f"{crook.issuer}/authorize**")
+    page.goto(crook.sign_in(page.url))
+    assert page.url == f"{door.url}/account"
+    assert "Company signs you in as ada@example.org" in page.locator("main").inner_text()
+    page.get_by_role("button", name="Sign out", exact=True).first.click()
+    page.wait_for_url(f"{crook.issuer}/end**")
+    page.goto(f"{door.url}/account")
+    assert page.url.startswith(f"{door.url}/sign-in")
+    context.close()
 
 
 # -- GitHub -----------------------------------------------------------------------------------------------------------
