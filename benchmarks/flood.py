@@ -85,7 +85,7 @@ async def crowd(count: int, connections: int, one: Callable[[int, int], Awaitabl
     async def work(number: int) -> None:
         nonlocal left
         while left > 0:
-            share = min(left, 1000)
+            share = min(left, 100)
             left -= share
             sent = await one(number, share)
             left += share - sent
