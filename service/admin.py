@@ -1,5 +1,6 @@
 """`cachescope admin …`: what whoever runs the server does at its terminal, without signing in."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,8 @@ import typer
 from sqlalchemy.orm import Session
 
 from cachescope.errors import InvalidValueError, NotFoundError
+from service.actions import administration as administration_actions
+from service.actions import deletions
 from service.actions.accounts import create_setup_link
 from service.actions.people import make_reset_link
 from service.actions.tokens import TokenForm, issue_token
@@ -20,7 +23,7 @@ from store.database import get_engine, reading, transaction
 from store.logs import open_logs
 from store.models.accounts import Team
 from store.models.repositories import Repository
-from store.queries import accounts, deliveries, heartbeats, repositories
+from store.queries import accounts, administration, builds, deliveries, heartbeats, repositories
 from workers.heartbeats import SILENT_AFTER_SECONDS
 from workers.pipeline import reader_version
 
@@ -136,6 +139,152 @@ def restore(file: Annotated[Path, typer.Argument(help="What `cachescope admin ba
     """Fill an empty database and its log store from a backup; stop the service before."""
     found = restore_backup(get_engine(), open_logs(), file)
     typer.echo(f"{found.rows} rows and {found.logs} logs are back.")
+
+
+@command.command()
+def teams() -> None:
+    """List the teams with what they hold, those that store most first."""
+    with reading() as session:
+        lines = administration.list_teams(session)
+    header = ("team", "members", "repositories", "deliveries", "raw logs MB", "last delivery")
+    _table(
+        header,
+        [
+            (
+                each.slug,
+                each.members,
+                each.repositories,
+                each.deliveries,
+                _megabytes(each.log_bytes),
+                _time(each.last_at),
+            )
+            for each in lines
+        ],
+    )
+
+
+@command.command()
+def users() -> None:
+    """List everybody who has an account."""
+    with reading() as session:
+        lines = administration.list_people(session)
+    header = ("address", "name", "teams", "administrator", "last seen")
+    _table(
+        header,
+        [
+            (each.email, each.name, each.teams, "yes" if each.is_administrator else "no", _time(each.seen_at))
+            for each in lines
+        ],
+    )
+
+
+@command.command()
+def administrator(
+    email: Annotated[str, typer.Argument(help="The address of somebody who has an account.")],
+    remove: Annotated[bool, typer.Option("--remove", help="No longer.")] = False,
+) -> None:
+    """Let somebody look after the installation: the page “Administration” is theirs."""
+    with transaction() as session:
+        user = accounts.find_user_by_email(session, email)
+        administration_actions.appoint(session, None, user, is_administrator=not remove)
+    typer.echo(f"{email} looks after the installation{' no longer' if remove else ''}.")
+
+
+@command.command()
+def limits() -> None:
+    """List the limits that hold, by the names of their settings."""
+    _table(("setting", "value"), administration_actions.list_limits(get_settings()))
+
+
+@command.command()
+def storage() -> None:
+    """Tell how large the database is, and the raw logs beside it."""
+    with reading() as session:
+        found = administration.load_storage(session)
+    typer.echo(f"The database takes {_megabytes(found.database_bytes)} MB.")
+    typer.echo(
+        f"{found.logs} raw logs take {_megabytes(found.log_bytes)} MB, {_megabytes(found.unpacked_bytes)} MB unpacked."
+    )
+
+
+@command.command()
+def queue() -> None:
+    """Tell what waits, and which workers and schedulers are alive."""
+    now = datetime.now(UTC)
+    with reading() as session:
+        waiting = administration.count_waiting(session)
+        oldest_at = deliveries.find_oldest_waiting(session)
+        processes = administration.list_processes(session)
+    for what, number in waiting.items():
+        typer.echo(f"{number} {what}")
+    if oldest_at:
+        typer.echo(f"The oldest log waits since {_time(oldest_at)}.")
+    _table(
+        ("process", "kind", "state", "last sign of life"),
+        [
+            (
+                each.id,
+                each.kind,
+                "lives" if administration_actions.is_alive(each, now) else "silent",
+                _time(each.seen_at),
+            )
+            for each in processes
+        ],
+    )
+
+
+@command.command()
+def failed() -> None:
+    """List the latest deliveries that failed; `retry` tries them again."""
+    with reading() as session:
+        lines = administration.list_failed(session)
+    _table(
+        ("delivery", "team", "received", "tries", "why"),
+        [(each.id, each.team, _time(each.received_at), each.attempts, (each.error or "")[:200]) for each in lines],
+    )
+
+
+@command.command()
+def delete(
+    team: TeamOption,
+    repository: RepositoryOption = "",
+    build: Annotated[int, typer.Option(help="Number of one build of the team.")] = 0,
+    name: Annotated[str, typer.Option(help="What shall go, once more: slug, name or number.")] = "",
+) -> None:
+    """Delete a team, one of its repositories, or one build with its log; the scheduler deletes what they held."""
+    with transaction() as session:
+        owner = _find_team(session, team)
+        if build:
+            found = builds.find_build(session, [owner.id], build)
+            if found is None:
+                raise NotFoundError(f"The team {team} has no build {build}.")
+            deletions.delete_build(session, None, owner, found, name)
+        elif repository:
+            deletions.delete_repository(session, None, owner, _find_repository(session, owner, repository), name)
+        else:
+            deletions.delete_team(session, None, owner, name)
+    typer.echo("It is deleted. What it held goes in the background, while the scheduler runs.")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns that are as wide as what stands in them."""
+    lines = [header, *([_printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _printable(value: object) -> str:
+    """Text as a terminal may show it: names come from outside, and control characters steer terminals."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value))
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f}"
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "never"
 
 
 def _requeue(team: str, repository: str, states: tuple[str, ...], *, not_read_with: str | None = None) -> int:

@@ -40,6 +40,7 @@ ACTIONS = {
     "member.removed": "removed somebody",
     "member.left": "left",
     "account.changed": "changed their account",
+    "administrator.changed": "changed who looks after the installation",
     "delivery.retried": "tried a delivery again",
     "admin.command": "ran a command at the server's terminal",
 }

@@ -143,7 +143,14 @@ def find_viewer(request: Request, session: SessionDep) -> Viewer | None:
         check_form(request, request.headers.get(FORM_HEADER))
     roles = {team.id: role for team, role in accounts.load_memberships(session, user.id)}
     structlog.contextvars.bind_contextvars(user_id=user.id)
-    return Viewer(name=user.name, email=user.email, roles=roles, user_id=user.id, session_id=browser.id)
+    return Viewer(
+        name=user.name,
+        email=user.email,
+        roles=roles,
+        user_id=user.id,
+        session_id=browser.id,
+        is_administrator=user.is_administrator,
+    )
 
 
 VisitorDep = Annotated[Viewer | None, Depends(find_viewer)]

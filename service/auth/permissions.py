@@ -18,6 +18,8 @@ class Viewer:
     user_id: int | None = None
     email: str | None = None
     session_id: int | None = None
+    is_administrator: bool = False
+    """Looks after the installation."""
     repository_id: int | None = None
     """Set for a token of one repository: nothing else of the team exists for it."""
 

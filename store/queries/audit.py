@@ -19,7 +19,8 @@ class AuditFilter:
     """Which events are asked for; what is None or empty filters nothing."""
 
     team_id: int | None = None
-    """None for those of the whole installation."""
+    is_of_installation: bool = False
+    """Only what concerns no single team."""
     action: str = ""
     """An action such as `token.made`, or what it is done to, such as `token`."""
     actor: str = ""
@@ -55,6 +56,8 @@ def _select(wanted: AuditFilter) -> Select[Any]:
     statement = select(AuditEvent)
     if wanted.team_id is not None:
         statement = statement.where(AuditEvent.team_id == wanted.team_id)
+    if wanted.is_of_installation:
+        statement = statement.where(AuditEvent.team_id.is_(None))
     if wanted.action:
         is_group = "." not in wanted.action
         statement = statement.where(
