@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 from cachescope.errors import CredentialsRefusedError
 from integrations.identity.base import Person
+from service.auditing import note
 from service.auth.providers import ProviderSettings
+from store.models.accounts import User
 from store.models.identities import Identity
 from store.queries import accounts, identities, teams
 from store.types import utc_now
@@ -33,17 +35,33 @@ def admit(session: Session, settings: ProviderSettings, person: Person) -> Ident
     known = identities.find_identity(session, person.issuer, person.subject)
     if settings.admits_mapped and not roles:
         if known is not None:
-            identities.set_group_roles(session, known[0], {})  # what the groups gave is gone, though nobody gets in
+            _change_roles(session, *known, {}, settings)  # what the groups gave is gone, though nobody gets in
         return None
     _check_domain(settings, email)
-    identity = known[0] if known is not None else _new_identity(session, settings, person, email)
+    identity, user = known if known is not None else _new_identity(session, settings, person, email)
     identity.last_used_at = utc_now()
     if person.is_email_verified or settings.trust_email:
         identity.email = email
     for team, role in settings.roles_of_everybody().items():
         roles.setdefault(team, role)
-    identities.set_group_roles(session, identity, {_team_id(session, slug): role for slug, role in roles.items()})
+    _change_roles(session, identity, user, {_team_id(session, slug): role for slug, role in roles.items()}, settings)
     return identity
+
+
+def _change_roles(
+    session: Session, identity: Identity, user: User, wanted: dict[int, str], settings: ProviderSettings
+) -> None:
+    """Give and take roles as groups say; with a membership ends what could be read with it, as when owners remove."""
+    for change in identities.set_group_roles(session, identity, wanted):
+        if change.after != "owner":
+            accounts.delete_invitations_by(session, change.team_id, user.id)
+        if change.after is None:
+            accounts.revoke_tokens_made_by(session, change.team_id, user.id, utc_now())
+        action = "member.joined" if change.before is None else "member.changed"
+        action = action if change.after is not None else "member.removed"
+        details = {"role": change.after} if change.after is not None else {}
+        target = user.email
+        note(session, user, action, team_id=change.team_id, target=target, groups_of=settings.name, **details)
 
 
 def _check_domain(settings: ProviderSettings, email: str) -> None:
@@ -53,7 +71,7 @@ def _check_domain(settings: ProviderSettings, email: str) -> None:
         )
 
 
-def _new_identity(session: Session, settings: ProviderSettings, person: Person, email: str) -> Identity:
+def _new_identity(session: Session, settings: ProviderSettings, person: Person, email: str) -> tuple[Identity, User]:
     if not _EMAIL.match(email):
         raise CredentialsRefusedError("The provider does not tell your e-mail address, which accounts here need.")
     if not (person.is_email_verified or settings.trust_email):
@@ -78,7 +96,10 @@ def _new_identity(session: Session, settings: ProviderSettings, person: Person, 
         # Nobody may have proven yet that the address is theirs: whoever chose the password stays out from now on.
         user.password_hash = None
         accounts.delete_other_sessions(session, user.id, kept_hash="")
-    return identities.save_identity(session, user_id=user.id, issuer=person.issuer, subject=person.subject, email=email)
+    identity = identities.save_identity(
+        session, user_id=user.id, issuer=person.issuer, subject=person.subject, email=email
+    )
+    return identity, user
 
 
 def _is_theirs(known: Sequence[Identity], issuer: str, email: str) -> bool:

@@ -1,6 +1,7 @@
 """Identities at other providers, the roles that their groups give, and the sessions that they opened."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, insert, select
@@ -40,11 +41,21 @@ def save_identity(session: Session, *, user_id: int, issuer: str, subject: str, 
     return identity
 
 
-def set_group_roles(session: Session, identity: Identity, wanted: Mapping[int, str]) -> None:
-    """Give the person what their groups give now, and take what only their groups gave before.
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    """What groups changed about a membership; None where there was or is none."""
+
+    team_id: int
+    before: str | None
+    after: str | None
+
+
+def set_group_roles(session: Session, identity: Identity, wanted: Mapping[int, str]) -> list[RoleChange]:
+    """Give the person what their groups give now, and take what only their groups gave before; returns what changed.
 
     The strongest role counts: of those that an owner gave by hand and those of each identity's groups.
     """
+    changes = []
     rows = session.scalars(
         select(GroupRole)
         .join(Identity, Identity.id == GroupRole.identity_id)
@@ -56,6 +67,7 @@ def set_group_roles(session: Session, identity: Identity, wanted: Mapping[int, s
         others = [row for row in rows if row.team_id == team_id and row.identity_id != identity.id]
         before = [*others, own[team_id]] if team_id in own else others
         hand = _hand_role(session, team_id, identity.user_id, before)
+        present = teams.find_role(session, team_id, identity.user_id)
         roles = [row.role for row in others]
         if team_id in wanted:
             roles.append(wanted[team_id])
@@ -70,11 +82,16 @@ def set_group_roles(session: Session, identity: Identity, wanted: Mapping[int, s
             session.delete(own[team_id])
         if hand is not None:
             roles.append(hand)
-        if roles:
-            teams.add_member(session, team_id, identity.user_id, max(roles, key=_RANKS.index))
+        role = max(roles, key=_RANKS.index) if roles else None
+        if role == present:
+            continue
+        if role is not None:
+            teams.add_member(session, team_id, identity.user_id, role)
         else:
             teams.remove_member(session, team_id, identity.user_id)
+        changes.append(RoleChange(team_id, present, role))
     session.flush()
+    return changes
 
 
 def _hand_role(session: Session, team_id: int, user_id: int, rows: list[GroupRole]) -> str | None:

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser
 from sqlalchemy import func, select
 
 from dashboards import app as pages
+from service.actions.tokens import TokenForm, issue_token
 from service.app import create_app
 from service.auth.passwords import hash_password
 from service.auth.providers import open_sign_in
@@ -24,7 +25,7 @@ from service.auth.sessions import SESSION_COOKIE
 from service.auth.single_sign_on import COOKIE
 from service.settings import ServiceSettings, SignInSettings
 from store.database import reading, transaction
-from store.models import Identity, Membership, Team, User, UserSession
+from store.models import AuditEvent, Identity, Membership, Team, User, UserSession
 from store.queries import accounts, teams
 from tests import serving
 from tests.factories import make_team
@@ -603,6 +604,24 @@ def test_passwords_can_be_switched_off(door: Door, crook: CrookedProvider) -> No
 def test_an_unknown_provider_is_not_found(door: Door) -> None:
     assert door.browser.get("/sign-in/with/nobody").status_code == 404
     assert door.browser.get("/sign-in/with/nobody/back").status_code == 404
+
+
+def test_what_groups_change_is_noted_and_ends_what_somebody_could_read_with(door: Door, crook: CrookedProvider) -> None:
+    door.use(company(crook.issuer, groups=ROLES, admit="all"))
+    texts = []
+    for groups in (["platform"], []):
+        crook.claims["groups"] = groups
+        door.come_back(crook.sign_in(door.begin()))
+        with transaction() as session:
+            team, user = session.scalars(select(Team)).one(), session.scalars(select(User)).one()
+            forms = [TokenForm(name=scope, scope=scope) for scope in ("read", "upload") if groups]
+            texts += [issue_token(session, team, form, created_by_id=user.id)[1] for form in forms]
+            events = session.scalars(select(AuditEvent).where(AuditEvent.team_id == team.id).order_by(AuditEvent.id))
+            said = [(event.action, event.details.get("role")) for event in events if event.action.startswith("member")]
+    assert said == [("member.joined", "owner"), ("member.removed", None)]
+    read, send = ({"authorization": f"Bearer {text}"} for text in texts)
+    assert httpx.get(f"{door.url}/api/v1/teams", headers=read).status_code == 401
+    assert httpx.get(f"{door.url}/api/v1/teams", headers=send).status_code == 403
 
 
 @pytest.mark.browser
