@@ -67,6 +67,17 @@ def reword(text: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
+def make_new_line(lines: list[Line], rng: random.Random) -> str:
+    """Make a line that no line reads like: whether a line was reworded or deleted beside a new one, nobody can tell."""
+    while True:
+        text = make_line(rng)
+        words = set(text.split())
+        if all(len(words & set(line.text.split())) < 0.5 * len(words) for line in lines):
+            return text
+        if rng.random() < 0.05:
+            return f"RUN ./scripts/{rng.randrange(10**6)}.sh"
+
+
 def edit(lines: list[Line], rng: random.Random) -> list[Line]:
     """Make one to four edits, keeping which line is which."""
     found = [Line(line.text, line.origin, line.stage) for line in lines]
@@ -74,7 +85,7 @@ def edit(lines: list[Line], rng: random.Random) -> list[Line]:
         kind = rng.choice(["insert", "delete", "move", "reword", "reword", "rename"])
         place = rng.randrange(len(found))
         if kind == "insert":
-            found.insert(place, Line(make_line(rng), None, found[place].stage))
+            found.insert(place, Line(make_new_line(lines, rng), None, found[place].stage))
         elif kind == "delete" and len(found) > 3:
             del found[place]
         elif kind == "move":

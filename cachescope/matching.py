@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 
 from cachescope.model import Step, StepKind
 
-SIMILAR = 0.55
+SIMILAR = 0.6
 """The share of words that two wordings must have in common to be one instruction at the same place."""
 
 _WORDS_PER_EXCHANGE = 24
