@@ -110,7 +110,7 @@ def pages(world: World, site: str) -> Iterator[str]:
             if answer.status_code == 200 and "text/html" in answer.headers["content-type"]:
                 yield address
             else:
-                assert answer.status_code in {200, 404}, (address, answer.status_code)
+                assert answer.status_code in {200, 403, 404}, (address, answer.status_code)
 
 
 def visit(browser: Browser, world: World, site: str, addresses: list[str]) -> dict[str, list[str]]:
