@@ -350,6 +350,143 @@ def test_the_include_in_the_docs_uses_inputs_that_the_component_has() -> None:
     assert {name for name, each in inputs.items() if "default" not in each} <= set(included["inputs"])
 
 
+JOB = component(url="https://cache.example.org")[1]
+"""The job of the component, with the default of every input."""
+
+
+def lint(tool: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a linter of CI pieces, which asks nothing of the network."""
+    return subprocess.run(
+        [Path(sys.executable).parent / tool, *map(str, arguments)],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "NO_COLOR": "1"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def lint_schema(schema: str, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Hold a YAML text against the schema that the vendor, or SchemaStore for it, publishes."""
+    (folder / "piece.yml").write_text(text)
+    return lint("check-jsonschema", "--builtin-schema", f"vendor.{schema}", "piece.yml", folder=folder)
+
+
+def lint_security(path: str, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Look in an action or workflow for what GitHub's parser refuses and what an attacker could use.
+
+    Readers of the docs are not asked to pin versions by hash.
+    """
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_text(text)
+    policy = {"rules": {"unpinned-uses": {"config": {"policies": {"*": "ref-pin"}}}}}
+    (folder / "zizmor.yml").write_text(yaml.safe_dump(policy))
+    return lint("zizmor", "--offline", "--no-progress", "--config", "zizmor.yml", path, folder=folder)
+
+
+def header() -> str:
+    """What of the component stands before its job: GitLab reads it as a document of its own."""
+    return COMPONENT.partition("\n---\n")[0]
+
+
+def job() -> str:
+    """The component's job as GitLab sees it, with the inputs put in."""
+    return yaml.safe_dump({JOB["name"]: {key: value for key, value in JOB.items() if key != "name"}})
+
+
+CORRECT = [
+    ("github-actions", (ROOT / "action.yml").read_text()),
+    ("gitlab-ci", header()),
+    ("gitlab-ci", job()),
+    *[("github-workflows", block) for block in blocks("github.md", "yaml")],
+    *[("gitlab-ci", block) for block in blocks("gitlab.md", "yaml")],
+    *[("circle-ci", block) for block in blocks("circleci.md", "yaml")],
+]
+
+
+@pytest.mark.parametrize(("schema", "text"), CORRECT, ids=[f"{schema}-{n}" for n, (schema, _) in enumerate(CORRECT)])
+def test_every_piece_fits_the_schema_of_its_ci_system(schema: str, text: str, tmp_path: Path) -> None:
+    done = lint_schema(schema, text, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "right", "wrong"),
+    [
+        ("github-actions", (ROOT / "action.yml").read_text(), "using: composite", "using: composit"),
+        ("github-actions", (ROOT / "action.yml").read_text(), "required: true", "requried: true"),
+        ("github-workflows", blocks("github.md", "yaml")[0], "runs-on:", "runs_on:"),
+        ("gitlab-ci", header(), "type: array", "type: list"),
+        ("gitlab-ci", job(), "script:", "scripts:"),
+        ("gitlab-ci", blocks("gitlab.md", "yaml")[0], "component:", "components:"),
+        ("circle-ci", blocks("circleci.md", "yaml")[0], "type: string", "type: text"),
+    ],
+)
+def test_a_spoilt_piece_fits_no_schema(schema: str, text: str, right: str, wrong: str, tmp_path: Path) -> None:
+    assert right in text
+    assert lint_schema(schema, text.replace(right, wrong), tmp_path).returncode == 1
+
+
+def test_the_action_gives_an_attacker_no_hold(tmp_path: Path) -> None:
+    done = lint_security("action.yml", (ROOT / "action.yml").read_text(), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("number", range(len(blocks("github.md", "yaml"))))
+def test_the_workflows_in_the_docs_give_an_attacker_no_hold(number: int, tmp_path: Path) -> None:
+    done = lint_security(".github/workflows/image.yml", blocks("github.md", "yaml")[number], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_action_whose_shell_takes_an_input_as_text_is_found(tmp_path: Path) -> None:
+    text = (ROOT / "action.yml").read_text()
+    spoilt = text.replace('bash "$GITHUB_ACTION_PATH/action/run.sh"', 'bash run.sh "${{ inputs.command }}"')
+    assert spoilt != text
+    done = lint_security("action.yml", spoilt, tmp_path)
+    assert done.returncode != 0
+    assert "template-injection" in done.stdout
+
+
+SCRIPTS = [
+    ("bash", (ROOT / "action/run.sh").read_text()),
+    ("bash", ACTION["runs"]["steps"][0]["run"]),
+    ("sh", "\n".join(JOB["script"])),
+    (
+        "bash",
+        yaml.safe_load(blocks("circleci.md", "yaml")[0])["commands"]["build-and-send"]["steps"][0]["run"]["command"],
+    ),
+    ("sh", re.findall(r"sh '''(.*?)'''", blocks("jenkins.md", "groovy")[0], re.DOTALL)[0]),
+]
+
+
+def lint_shell(shell: str, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Check a script as one of a shell; what comes from the environment is not assigned in it."""
+    (folder / "script").write_text(text)
+    return lint("shellcheck", f"--shell={shell}", "--norc", "script", folder=folder)
+
+
+@pytest.mark.parametrize(("shell", "text"), SCRIPTS, ids=["run.sh", "action", "component", "circleci", "jenkins"])
+def test_the_shell_of_every_piece_passes_shellcheck(shell: str, text: str, tmp_path: Path) -> None:
+    done = lint_shell(shell, text, tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "right", "wrong"),
+    [
+        (0, '"$CACHESCOPE_TOKEN"', "$CACHESCOPE_TOKEN | cat $1"),
+        (2, '"$work/build.log"', "$work/build.log"),
+        (2, "[ ", "[[ "),
+    ],
+    ids=["unquoted", "unquoted-component", "bashism"],
+)
+def test_a_spoilt_script_does_not_pass_shellcheck(number: int, right: str, wrong: str, tmp_path: Path) -> None:
+    shell, text = SCRIPTS[number]
+    assert right in text
+    assert lint_shell(shell, text.replace(right, wrong), tmp_path).returncode == 1
+
+
 @pytest.fixture
 def with_venv(tmp_path: Path) -> str:
     """A PATH whose Python makes environments that hold Cachescope at once, and whose docker prints a log."""
