@@ -78,14 +78,14 @@ async def ask(url: httpx.URL, source: str, request: bytes, times: int, seen: Cou
     return sent
 
 
-async def crowd(count: int, connections: int, one: Callable[[int, int], Awaitable[int]]) -> None:
-    """Let so many connections work off so many requests, each again and again."""
+async def crowd(count: int, connections: int, most: int, one: Callable[[int, int], Awaitable[int]]) -> None:
+    """Let so many connections work off so many requests, `most` over each before it is opened anew."""
     left = count
 
     async def work(number: int) -> None:
         nonlocal left
         while left > 0:
-            share = min(left, 100)
+            share = min(left, most)
             left -= share
             sent = await one(number, share)
             left += share - sent
@@ -109,9 +109,9 @@ async def sign_ins(url: str, count: int, connections: int, seen: Counter[str], *
 
     async def one(_: int, share: int) -> int:
         source = next(addresses) if many else "127.0.0.1"
-        return await ask(parts, source, request, min(share, 4) if many else share, seen)
+        return await ask(parts, source, request, share, seen)
 
-    await crowd(count, connections, one)
+    await crowd(count, connections, 4 if many else 100, one)
 
 
 async def oversized(url: str, count: int, connections: int, seen: Counter[str]) -> None:
@@ -130,7 +130,7 @@ async def oversized(url: str, count: int, connections: int, seen: Counter[str]) 
     async def one(number: int, _: int) -> int:
         return await ask(parts, "127.0.0.1", requests[number % 4], 1, seen)
 
-    await crowd(count, connections, one)
+    await crowd(count, connections, 1, one)
 
 
 async def slow(url: str, count: int, connections: int, seen: Counter[str]) -> None:
@@ -165,7 +165,7 @@ async def slow(url: str, count: int, connections: int, seen: Counter[str]) -> No
         writer.close()
         return 1
 
-    await crowd(count, connections, one)
+    await crowd(count, connections, 1, one)
 
 
 ATTACKS = {

@@ -15,14 +15,23 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachescope.errors import TooManyAttemptsError
-from service.auth.throttle import KNOWN_COOKIE, TOO_OFTEN, Throttle, Windows, address_of, is_genuine
+from service.auth.throttle import (
+    CROWDED,
+    CROWDED_SECONDS,
+    KNOWN_COOKIE,
+    TOO_OFTEN,
+    Throttle,
+    Windows,
+    address_of,
+    is_genuine,
+)
 from service.errors import problem_response, to_problem, wants_page
 from service.metrics import Metrics
 
 logger = structlog.get_logger("service.requests")
 
 SIGN_IN = frozenset({"/sign-in", "/forgotten"})
-MOST_REFUSALS = 1000
+MOST_REFUSALS = 300
 """In a minute, from one address, before it waits: more than any script that is merely wrong."""
 REFUSALS_PER_SECOND = 50.0
 ATTEMPTS_PER_SECOND = 500.0
@@ -67,7 +76,10 @@ class Doorkeeper:
             return
         address = address_of(scope.get("client"))
         is_attempt = scope["path"] in SIGN_IN and scope["method"] != "HEAD"
-        if is_attempt and (pause := self.throttle.pause_of(address)) is not None and not _is_known(scope):
+        pause = self.throttle.pause_of(address) if is_attempt else None
+        if pause is None and is_attempt and scope["method"] == "POST" and self.throttle.is_crowded():
+            pause = CROWDED_SECONDS
+        if pause is not None and not _is_known(scope):
             is_my_turn = await self._attempts.turn()
             if scope["method"] != "GET" or not is_my_turn:
                 await self._hold_off(scope, receive, send, pause, closes=not is_my_turn)
@@ -95,7 +107,8 @@ class Doorkeeper:
         if now - self._told_at > _TELL_EVERY:  # one line for very many: a flood must not fill the disk either
             logger.warning("sign_ins_held_off", count=self._held_off, address=address_of(scope.get("client")))
             self._told_at, self._held_off = now, 0
-        request, problem = Request(scope), to_problem(TooManyAttemptsError(TOO_OFTEN.format(f"{pause} s"), pause))
+        sentence = CROWDED if pause == CROWDED_SECONDS else TOO_OFTEN.format(f"{pause} s")
+        request, problem = Request(scope), to_problem(TooManyAttemptsError(sentence, pause))
         response: Response = problem_response(request, problem)
         if wants_page(request):
             page = f'<!doctype html><html lang="en"><title>Too many sign-ins</title><p>{problem.detail}</p></html>'

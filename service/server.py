@@ -26,7 +26,7 @@ FORM_SECONDS = 30.0
 """For a body to come, but that of a log, which may take long."""
 SLOWEST = 256
 """Bytes a second, over `FORM_SECONDS` at least, below which a log is no longer waited for."""
-LARGEST_UNREAD = 1 << 20
+LARGEST_UNREAD = 256 * 1024
 """Bytes of a body that nobody wants, because the request was answered already."""
 BACKLOG = 512
 _SLOW = ("/api/v1/uploads", "/api/v1/images", "/hooks/")

@@ -34,6 +34,8 @@ AT_ONCE = 3
 MOST_KEYS = 20_000
 KNOWN_COOKIE = "cachescope_known"
 KNOWN_SECONDS = 180 * 86_400
+CROWDED = "Many people sign in at this moment. Try again in a few seconds."
+CROWDED_SECONDS = 3
 TOO_OFTEN = "Too many sign-ins from here failed. Try again in {}, or in a browser in which you have signed in before."
 
 
@@ -114,12 +116,13 @@ class Throttle:
         if pause is not None:
             raise TooManyAttemptsError(TOO_OFTEN.format(_in_words(pause)), pause)
         with self._lock:
-            is_crowded = browser is None and (
-                self._at_work[address] >= AT_ONCE or self._at_work.total() >= LONGEST_LINE
-            )
-            if is_crowded:
-                raise TooManyAttemptsError("Many people sign in at this moment. Try again in a few seconds.", 3)
+            if browser is None and (self._at_work[address] >= AT_ONCE or self._at_work.total() >= LONGEST_LINE):
+                raise TooManyAttemptsError(CROWDED, CROWDED_SECONDS)
             self._at_work[address] += 1
+
+    def is_crowded(self) -> bool:
+        """Whether as many are trying as may; only browsers that are known find a place now."""
+        return self._at_work.total() >= LONGEST_LINE
 
     def end(self, address: str) -> None:
         """Somebody's password has been compared, whatever came of it."""

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from service import doorkeeper
+from service.auth import throttle
 from service.auth.passwords import hash_password
 from store.database import transaction
 from store.queries import accounts
@@ -101,6 +102,19 @@ def test_when_even_the_line_is_full_the_connection_is_closed(
     monkeypatch.setattr(doorkeeper, "LONGEST_TURN", -1.0)
     answer = attacker.post("/sign-in", data={})
     assert (answer.status_code, answer.headers["connection"]) == (429, "close")
+
+
+def test_when_as_many_try_as_may_a_known_browser_still_gets_in(
+    open_browser: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, stranger = open_browser("127.0.0.1"), open_browser("127.0.0.2")
+    assert sign_in(owner, PASSWORD).status_code == 303
+    del owner.cookies["cachescope_session"]
+    monkeypatch.setattr(throttle.Throttle, "is_crowded", lambda _: True)
+    refused = sign_in(stranger, PASSWORD)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
+    assert "at this moment" in refused.text
+    assert sign_in(owner, PASSWORD).status_code == 303
 
 
 def test_asking_for_links_again_and_again_is_held_off_too(open_browser: Opener) -> None:

@@ -89,6 +89,7 @@ def test_many_addresses_at_once_leave_known_browsers_their_turn(home: Path) -> N
     guard = Throttle()
     for number in range(passwords.LONGEST_LINE):
         guard.begin(f"10.0.0.{number}", EMAIL, None)
+    assert guard.is_crowded()
     with pytest.raises(TooManyAttemptsError):
         guard.begin(HOME, EMAIL, None)
     guard.begin(HOME, EMAIL, "browser")
