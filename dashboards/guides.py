@@ -110,8 +110,8 @@ GUIDES: Final[dict[str, Guide]] = {
 
             Trigger on: Custom events. Tick the Action run events and `Pull request`.
 
-            Forgejo's API is not known to hand out logs of jobs: send them from the job with
-            `cachescope push`.
+            Then give the token below, and run a workflow (Forgejo 16 or newer). An older Forgejo
+            hands out no logs: send them from the job with `cachescope push`.
         """),
         read_help=_line("""
             An access token with the permission `repository: Read`.

@@ -22,7 +22,7 @@ from store.database import reading, transaction
 from store.models import Break, Build, Delivery, Repository, Source, StoredLog
 from store.models.sources import Hook
 from tests.factories import make_team
-from tests.forge import github, gitlab
+from tests.forge import forgejo, github, gitlab
 from tests.forge.serving import forge
 from tests.forge.state import CIRun, Forge, Job
 from tests.forge.state import Repository as Project
@@ -87,9 +87,9 @@ class Circle:
             signature = hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
             headers |= {"x-github-event": kind, "x-github-delivery": identity}
             headers["x-hub-signature-256"] = f"sha256={signature}"
-        elif self.provider == "gitea":
-            headers |= {"x-gitea-event": kind, "x-gitea-delivery": identity}
-            headers["x-gitea-signature"] = hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
+        elif self.provider in {"gitea", "forgejo"}:
+            headers |= {f"x-{self.provider}-event": kind, f"x-{self.provider}-delivery": identity}
+            headers[f"x-{self.provider}-signature"] = hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
         else:
             headers |= {"x-gitlab-event": "Job Hook", "x-gitlab-token": self.secret, "idempotency-key": identity}
         answer = self.client.post(f"/hooks/{self.source_id}", content=body, headers=headers)
@@ -101,6 +101,9 @@ class Circle:
         """Let a run end: its jobs are told, and what was told is worked off."""
         if run not in self.project.runs:
             self.project.runs.append(run)
+        if self.provider == "forgejo":  # tells of runs alone
+            self.send(forgejo.run_event(self.project, run), "action_run_success")
+            return self.work()
         module = gitlab if self.provider == "gitlab" else github
         for job in run.jobs:
             self.send(module.job_event(self.project, run, job))
@@ -416,8 +419,9 @@ def ended_now(run: CIRun) -> CIRun:
     return run
 
 
-@pytest.mark.parametrize("provider", ["github", "gitea"])
+@pytest.mark.parametrize("provider", ["github", "gitea", "forgejo"])
 def test_runs_of_which_no_webhook_came_are_found_by_asking(made: Forge, client: httpx.Client, provider: str) -> None:
+    made.forgejo = 16 if provider == "forgejo" else None
     circle = connect(made, client, provider, token=made.token)
     assert circle.finish(ended_now(run_of(1, BEFORE, log(cached=False)))).state == "done"
     circle.project.runs += [ended_now(run_of(number, AFTER, log(cached=True))) for number in range(2, 5)]
@@ -459,6 +463,57 @@ def test_gitea_goes_the_same_way(made: Forge, client: httpx.Client) -> None:
     assert build.branch_class == "pull_request"
     assert [(each.cause, each.files) for each in found] == [("files_changed", ["app.py"])]
     assert {asked.headers["authorization"] for asked in made.requests} == {f"token {made.token}"}
+
+
+def test_forgejo_goes_the_same_way_though_it_tells_of_runs_alone(made: Forge, client: httpx.Client) -> None:
+    made.forgejo = 16
+    circle = connect(made, client, "forgejo", token=made.token)
+    circle.finish(run_of(1, BEFORE, log(cached=False)))
+    run = run_of(2, AFTER, log(cached=True), branch="topic", pull_request=7)
+    run.jobs.insert(0, Job(25, name="lint", log=b"no image here\n"))
+    run.jobs.append(Job(26, name="deploy", log=None, conclusion="skipped"))
+    assert circle.finish(run).state == "done"
+    with reading() as session:
+        build = session.scalars(select(Build).order_by(Build.id.desc())).first()
+        found = session.scalars(select(Break).where(Break.build_id == build.id)).all()
+        assert build.run_id is not None
+    assert count(Build) == 2
+    assert build.branch_class == "pull_request"
+    assert [(each.cause, each.files) for each in found] == [("files_changed", ["app.py"])]
+    assert {asked.headers["authorization"] for asked in made.requests} == {f"token {made.token}"}
+    assert not any(asked.path.endswith("/jobs/26/logs") for asked in made.requests)
+
+
+def test_a_forgejo_before_16_says_that_it_hands_out_no_logs(made: Forge, client: httpx.Client) -> None:
+    made.forgejo = 15
+    circle = connect(made, client, "forgejo", token=made.token)
+    delivery = circle.finish(run_of(1, BEFORE, log(cached=False)))
+    assert delivery.state != "new", "it is not asked again"
+    assert "that begins with Forgejo 16" in delivery.error
+    assert "cachescope push" in delivery.error
+
+
+def test_a_run_of_forgejo_waits_for_the_logs_of_all_its_jobs(made: Forge, client: httpx.Client) -> None:
+    made.forgejo = 16
+    circle = connect(made, client, "forgejo", token=made.token)
+    run = run_of(1, BEFORE, log(cached=False))
+    run.jobs.append(Job(11, name="late", log=None))
+    assert circle.finish(run).state == "new"
+    run.jobs[1].log = b"here it is\n"
+    circle.let_time_pass(60)
+    assert circle.delivery().state == "done"
+
+
+def test_a_run_of_forgejo_does_without_the_log_of_a_job_that_stays_away(made: Forge, client: httpx.Client) -> None:
+    made.forgejo = 16
+    circle = connect(made, client, "forgejo", token=made.token)
+    run = run_of(1, BEFORE, log(cached=False))
+    run.jobs.append(Job(11, name="lost", log=None))
+    circle.finish(run)
+    for _ in range(2):
+        circle.let_time_pass(600)
+    assert circle.delivery().state == "done"
+    assert count(Build) == 1
 
 
 def test_a_log_that_is_larger_than_a_log_may_be_is_given_up_and_held_nowhere(

@@ -40,7 +40,7 @@ class ActionsReader:
 
     def describe(self, api: Api, run: CIRun) -> Mapping[str, object]:
         """Ask the run for the pull request that started it, which no job names."""
-        repository, run_id = _repository(run), run.log_reference.get("run_id")
+        repository, run_id = repository_of(run), run.log_reference.get("run_id")
         told = api.get(f"/repos/{repository}/actions/runs/{run_id}") if run_id else None
         if told is None:
             return {}
@@ -57,12 +57,12 @@ class ActionsReader:
         commit = run.parameters.get("commit")
         if not commit or read.part(told, "event") not in {"pull_request", "pull_request_target"}:
             return []
-        pulls = api.get(f"/repos/{_repository(run)}/commits/{commit}/pulls")
+        pulls = api.get(f"/repos/{repository_of(run)}/commits/{commit}/pulls")
         return [pull for pull in read.rows(pulls) if read.part(pull, "head", "sha") == commit]
 
     def read_log(self, api: Api, run: CIRun, cap_bytes: int, tries: int) -> Iterator[bytes]:
         """Read the log of a job; one that stays away is looked for in the archive of its run."""
-        repository, reference = _repository(run), run.log_reference
+        repository, reference = repository_of(run), run.log_reference
         if job_id := reference.get("job_id"):
             pieces = api.pieces(f"/repos/{repository}/actions/jobs/{job_id}/logs", cap_bytes)
             if pieces is not None:
@@ -78,17 +78,17 @@ class ActionsReader:
         run_id, attempt = run.log_reference.get("run_id"), run.parameters.get("attempt") or 1
         if run_id is None:
             return None
-        start = f"/repos/{_repository(run)}/actions/runs/{run_id}"
+        start = f"/repos/{repository_of(run)}/actions/runs/{run_id}"
         return api.pieces(f"{start}/attempts/{attempt}/logs", cap_bytes, accept="*/*")
 
     def fetch_file(self, api: Api, run: CIRun, path: str, commit: str) -> str | None:
         """A file as it is at a commit."""
-        answer = api.ask(f"/repos/{_repository(run)}/raw/{path_of(path)}", {"ref": commit}, accept="*/*")
+        answer = api.ask(f"/repos/{repository_of(run)}/raw/{path_of(path)}", {"ref": commit}, accept="*/*")
         return None if answer is None else _text(answer.content)
 
     def fetch_changes(self, api: Api, run: CIRun, before: str, after: str) -> tuple[ChangedFile, ...] | None:
         """What the commits between two commits touched; both must lie on one line."""
-        start = f"/repos/{_repository(run)}/compare"
+        start = f"/repos/{repository_of(run)}/compare"
         told = api.get(f"{start}/{before}...{after}")
         back = api.get(f"{start}/{after}...{before}") if told is not None else None
         commits = read.part(told, "commits")
@@ -157,14 +157,14 @@ class GitHubReader(ActionsReader):
     def fetch_file(self, api: Api, run: CIRun, path: str, commit: str) -> str | None:
         """A file as it is at a commit."""
         accept = "application/vnd.github.raw+json"
-        answer = api.ask(f"/repos/{_repository(run)}/contents/{path_of(path)}", {"ref": commit}, accept=accept)
+        answer = api.ask(f"/repos/{repository_of(run)}/contents/{path_of(path)}", {"ref": commit}, accept=accept)
         # A folder is answered with a list whatever was asked for.
         is_list = answer is not None and answer.headers.get("content-type", "").startswith("application/json")
         return None if answer is None or is_list else _text(answer.content)
 
     def fetch_changes(self, api: Api, run: CIRun, before: str, after: str) -> tuple[ChangedFile, ...] | None:
         """What differs between two commits; GitHub compares with where they parted, so both ways may be asked."""
-        start = f"/repos/{_repository(run)}/compare"
+        start = f"/repos/{repository_of(run)}/compare"
         ahead = api.get(f"{start}/{before}...{after}", {"per_page": 1})
         status = read.part(ahead, "status")
         if status == "identical":
@@ -202,7 +202,8 @@ def _files(told: object) -> dict[str, tuple[str, str]] | None:
     return found
 
 
-def _repository(run: CIRun) -> str:
+def repository_of(run: CIRun) -> str:
+    """The repository of a run, as a checked name. Raises NeverError."""
     name = run.log_reference.get("repository")
     if not isinstance(name, str) or read.full_name(name) is None:
         raise NeverError("The event does not say which repository its job belongs to.")

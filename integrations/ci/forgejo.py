@@ -2,24 +2,96 @@
 
 There are no events of single jobs. `recover` is a success after a failure. Signed by `X-Forgejo-Signature: <hex of
 HMAC-SHA256 over the body>`; the same value in X-Gitea-Signature is not read. Source: forgejo services/webhook and
-modules/structs/hook.go.
+modules/structs/hook.go. The API lists the jobs of a run, and hands out their logs, from Forgejo 16 on
+(routers/api/v1/repo/action.go); files and comparisons are asked for as at Gitea.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import orjson
 
-from cachescope.errors import UnreadableInputError
+from cachescope.errors import TooLargeError, UnreadableInputError
 from integrations.ci import _bodies as read
 from integrations.ci._actions import NEVER_RAN, NOT_YET, OUTCOMES
-from integrations.ci._actions_api import ActionsReader
+from integrations.ci._actions_api import ActionsReader, repository_of
+from integrations.ci._api import Api, NeverError, NotYetError
 from integrations.ci._signatures import delivery_of, verify_digest
 from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 
 _ACTIONS = {"success": "success", "recover": "success", "failure": "failure", "cancelled": "cancelled"}
 _UNFINISHED = frozenset({"running", "waiting", "blocked", "unknown"})
+_MOST_JOBS = 200
+_PATIENT_TRIES = 2
+"""Until this try a run is waited for in which the log of any job is missing; then what is there is taken."""
+
+
+class ForgejoReader(ActionsReader):
+    """Forgejo, whose runs are told in words of its own and whose jobs are known to its API alone."""
+
+    ci = "forgejo"
+
+    def describe(self, api: Api, run: CIRun) -> Mapping[str, object]:
+        """Ask the run for what a webhook leaves out: who started it."""
+        run_id = run.log_reference.get("run_id")
+        told = api.get(f"/repos/{repository_of(run)}/actions/runs/{run_id}") if run_id else None
+        return read.pick(actor=read.text(read.part(told, "trigger_user", "login")))
+
+    def read_log(self, api: Api, run: CIRun, cap_bytes: int, tries: int) -> Iterator[bytes]:
+        """Read the logs of the jobs of a run in their order, each as of its last attempt."""
+        repository, run_id = repository_of(run), run.log_reference.get("run_id")
+        if run_id is None:
+            raise NeverError("The event does not say which run it is about.")
+        start = f"/repos/{repository}/actions"
+        told = api.get(f"{start}/runs/{run_id}/jobs")
+        if told is None:
+            if api.get(f"{start}/runs/{run_id}") is not None:
+                raise NeverError(
+                    "It hands out no logs of jobs: that begins with Forgejo 16. Send them with `cachescope push`."
+                )
+            raise NotYetError("Its jobs are not there (yet).")
+        jobs = [
+            job_id
+            for job in read.rows(told)[:_MOST_JOBS]
+            if job.get("status") != "skipped" and (job_id := read.identity(job.get("id"))) is not None
+        ]
+        return _logs(api, [f"{start}/jobs/{job_id}/logs" for job_id in jobs], cap_bytes, tries)
+
+    def list_finished(self, api: Api, repositories: Sequence[str], since: datetime) -> Iterator[CIRun]:
+        """The runs that ended after a time."""
+        for name in repositories:
+            if read.full_name(name) is None:
+                continue
+            for told in api.rows(f"/repos/{name}/actions/runs", "workflow_runs", self.page_size):
+                created = read.time(told.get("created"))
+                if created is not None and (since - created).days >= 2:
+                    break  # newest first; what began two days before has ended, or is told by its own event
+                run = _read_run({"repository": told.get("repository") or {"full_name": name}}, told)
+                if isinstance(run, CIRun) and run.finished_at is not None and run.finished_at >= since:
+                    yield run
+
+
+def _logs(api: Api, paths: Sequence[str], cap_bytes: int, tries: int) -> Iterator[bytes]:
+    """The logs of several jobs as one, under one cap."""
+    left, found = cap_bytes, 0
+    for path in paths:
+        pieces = api.pieces(path, left)
+        if pieces is None:
+            if tries < _PATIENT_TRIES:
+                raise NotYetError("The log of one of its jobs is not there yet.")
+            continue
+        found += 1
+        for piece in pieces:
+            left -= len(piece)
+            yield piece
+        left -= 1
+        if left < 0:
+            raise TooLargeError("The logs of its jobs are together larger than a log may be.")
+        yield b"\n"
+    if not found:
+        raise NotYetError("No job of it has a log (yet).")
 
 
 class Forgejo:
@@ -27,7 +99,7 @@ class Forgejo:
 
     schemes = ("signature",)
     carries_log = False
-    reader: Reader | None = ActionsReader()
+    reader: Reader | None = ForgejoReader()
     event_headers = frozenset({"x-forgejo-event", "x-forgejo-delivery"})
 
     def verify(self, request: HookRequest, secrets: Sequence[str], now: float, scheme: str | None = None) -> str:

@@ -1,11 +1,14 @@
-"""Gitea's API of Actions as far as it is read: GitHub's words at addresses of its own, logs without a redirect."""
+"""Gitea's API of Actions as far as it is read: GitHub's words at addresses of its own, logs without a redirect.
+
+Forgejo has the same addresses and words of its own; before version 16 it had neither jobs nor logs.
+"""
 
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, Response
 
-from tests.forge import github
+from tests.forge import forgejo, github
 from tests.forge.state import Forge
 
 Authorization = Annotated[str, Header()]
@@ -15,12 +18,15 @@ START = "/api/v1/repos/{owner}/{name}"
 def add_routes(app: FastAPI, forge: Forge) -> None:
     """Add what Gitea answers."""
 
+    def words() -> Any:
+        return github if forge.forgejo is None else forgejo
+
     @app.get(START + "/actions/runs")
     def runs(request: Request, owner: str, name: str, authorization: Authorization = "") -> Any:
         found = github.find(forge, owner, name, authorization)
         if isinstance(found, JSONResponse):
             return found
-        rows, headers = github.page(forge, request, [github.as_run(found, run) for run in reversed(found.runs)])
+        rows, headers = github.page(forge, request, [words().as_run(found, run) for run in reversed(found.runs)])
         return JSONResponse({"total_count": len(found.runs), "workflow_runs": rows}, headers=headers)
 
     @app.get(START + "/actions/runs/{run_id}")
@@ -29,14 +35,18 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
         if isinstance(found, JSONResponse):
             return found
         run = next((run for run in found.runs if run.id == run_id), None)
-        return github.as_run(found, run) if run else github.not_found()
+        return words().as_run(found, run) if run else github.not_found()
 
     @app.get(START + "/actions/runs/{run_id}/jobs")
     def jobs(request: Request, owner: str, name: str, run_id: int, authorization: Authorization = "") -> Any:
         found = github.find(forge, owner, name, authorization)
         if isinstance(found, JSONResponse):
             return found
-        all_jobs = [github.as_job(found, run, job) for run in found.runs if run.id == run_id for job in run.jobs]
+        if forge.forgejo is not None and forge.forgejo < 16:
+            return github.not_found()
+        all_jobs = [words().as_job(found, run, job) for run in found.runs if run.id == run_id for job in run.jobs]
+        if forge.forgejo is not None:
+            return all_jobs if any(run.id == run_id for run in found.runs) else github.not_found()
         rows, headers = github.page(forge, request, all_jobs)
         return JSONResponse({"total_count": len(all_jobs), "jobs": rows}, headers=headers)
 
@@ -47,6 +57,8 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
             return found
         job = next((job for run in found.runs for job in run.jobs if job.id == job_id), None)
         if job is None:
+            return github.not_found()
+        if job.log is None and forge.forgejo is not None:
             return github.not_found()
         if job.log is None:
             return JSONResponse({"message": "open actions_log/a/1.log: file does not exist"}, 500)

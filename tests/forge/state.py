@@ -104,6 +104,8 @@ class Forge:
     """The public key of the App, where there is one."""
     installation_id: int = 99
     installation_tokens: set[str] = field(default_factory=set)
+    forgejo: int | None = None
+    """The version of Forgejo that answers in the place of Gitea."""
     is_down: bool = False
     """Answer everything with 503."""
     limit: int | None = None

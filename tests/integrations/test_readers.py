@@ -135,6 +135,15 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str], dict[str, Any], str]] = {
         {"/api/v1/repos/acme/shop/actions/jobs/5/logs": LOG},
         "token t",
     ),
+    "forgejo": (
+        {"repository": "acme/shop", "run_id": 5},
+        {"token": "t"},
+        {
+            "/api/v1/repos/acme/shop/actions/runs/5/jobs": [{"id": 7, "status": "failure"}, {"id": "../x"}, "x"],
+            "/api/v1/repos/acme/shop/actions/jobs/7/logs": LOG,
+        },
+        "token t",
+    ),
 }
 
 
@@ -210,6 +219,23 @@ def test_a_log_that_is_larger_than_its_cap_is_given_up(server: Server) -> None:
     server.routes = {"/api/v1/repos/acme/shop/actions/jobs/5/logs": b"x" * (CAP + 1)}
     with pytest.raises(TooLargeError):
         fetch(server, "gitea", {"repository": "acme/shop", "job_id": 5}, {})
+
+
+def test_the_logs_of_a_run_of_forgejo_share_one_cap(server: Server) -> None:
+    start = "/api/v1/repos/acme/shop/actions"
+    server.routes = {f"{start}/runs/5/jobs": [{"id": 1}, {"id": 2}]}
+    server.routes |= {f"{start}/jobs/{number}/logs": b"x" * (CAP * 2 // 3) for number in (1, 2)}
+    with pytest.raises(TooLargeError):
+        fetch(server, "forgejo", {"repository": "acme/shop", "run_id": 5}, {})
+    server.routes |= {f"{start}/jobs/1/logs": b"x" * CAP}
+    with pytest.raises(TooLargeError, match="together"):
+        fetch(server, "forgejo", {"repository": "acme/shop", "run_id": 5}, {})
+
+
+def test_a_run_of_forgejo_without_a_log_may_still_get_one(server: Server) -> None:
+    server.routes = {"/api/v1/repos/acme/shop/actions/runs/5/jobs": []}
+    with pytest.raises(NotYetError):
+        fetch(server, "forgejo", {"repository": "acme/shop", "run_id": 5}, {})
 
 
 @pytest.mark.parametrize("name", ["acme", "../..", "acme/..", "a/b/c", "acme/shop?x", 7])
