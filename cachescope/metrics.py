@@ -10,7 +10,7 @@ from math import ceil, floor
 from typing import Protocol
 
 from cachescope.lineage import Lineage
-from cachescope.model import Build, Outcome, Step, StepKind
+from cachescope.model import Build, CacheTransfer, Outcome, Step, StepKind
 
 REFERENCE_WEIGHT = 0.4
 """How much the latest execution weighs in an instruction's reference cost."""
@@ -224,12 +224,12 @@ class BackendFigures:
     """Time avoided − overhead over those builds; below zero where this cache costs more than it saves."""
 
 
-def summarize_backends(builds: Iterable[tuple[Build, float]]) -> tuple[BackendFigures, ...]:
-    """Add up overhead and saving per cache backend, over builds with the time that each avoided."""
+def summarize_backends(builds: Iterable[tuple[Iterable[CacheTransfer], float]]) -> tuple[BackendFigures, ...]:
+    """Add up overhead and saving per cache backend: of each build its imports and exports, and the time it avoided."""
     sums: dict[str, list[float]] = {}
-    for build, avoided in builds:
+    for transfers, avoided in builds:
         seconds: dict[str, float] = {}
-        for transfer in (*build.cache_imports, *build.cache_exports):
+        for transfer in transfers:
             backend = cache_backend(transfer.ref)
             seconds[backend] = seconds.get(backend, 0.0) + (transfer.seconds or 0.0)
         for backend, overhead in seconds.items():

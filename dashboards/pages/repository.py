@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse, Response
 
+from cachescope import metrics
 from cachescope.errors import NotFoundError
 from dashboards import figures, sentences, theme
 from dashboards.charts.base import Scope
@@ -153,6 +154,9 @@ def repository(
             **_filled(days=period.days, branches=period.branches, image=image_id),
         },
         breaks=breaks,
+        backends=metrics.summarize_backends(
+            build_rows.load_transfers(page.session, repository.id, _in_period(period, image_id, team.time_zone))
+        ),
         sized_images=_sized(page, team, repository.id),
         may_follow=page.viewer.may(team.id, "member"),
         filters=filters,
@@ -229,6 +233,15 @@ def _chosen(filters: Filters, period: Period, image_id: int | None, zone: str) -
         outcome=filters.outcome,
         first=_midnight(filters.first_day, zone),
         last=_midnight(filters.last_day + timedelta(days=1), zone) if filters.last_day else None,
+    )
+
+
+def _in_period(period: Period, image_id: int | None, zone: str) -> build_rows.BuildFilter:
+    return build_rows.BuildFilter(
+        branch_class=None if period.branches == "all" else period.branches,
+        image_id=image_id,
+        first=_midnight(period.first_day, zone),
+        last=_midnight(period.last_day + timedelta(days=1), zone),
     )
 
 

@@ -74,6 +74,20 @@ def load_builds(
     return session.scalars(statement.options(joinedload(Build.run)).limit(limit)).all()
 
 
+def load_transfers(
+    session: Session, repository_id: int, chosen: BuildFilter, limit: int = 200
+) -> list[tuple[list[model.CacheTransfer], float]]:
+    """The cache imports and exports of the newest builds, each with the seconds that its build avoided."""
+    newest = select_builds(repository_id, chosen).with_only_columns(
+        Build.cache_imports, Build.cache_exports, Build.seconds_avoided
+    )
+    return [
+        ([model.CacheTransfer(**transfer) for transfer in (*imports, *exports)], avoided or 0.0)
+        for imports, exports, avoided in session.execute(newest.limit(limit))
+        if imports or exports
+    ]
+
+
 def key_of(build: Build) -> BuildKey:
     """The key of a build in a list."""
     return build.started_at, build.id

@@ -240,18 +240,9 @@ def test_a_transfer_tells_its_backend(ref: str | None, backend: str) -> None:
 
 
 def test_net_saving_is_told_for_each_backend_that_stood_alone() -> None:
-    def build(imports: dict[str, float | None], exports: dict[str, float | None]) -> Build:
-        transfers = [
-            tuple(CacheTransfer(ref=ref, succeeded=True, seconds=seconds) for ref, seconds in side.items())
-            for side in (imports, exports)
-        ]
-        return Build(
-            builder="buildkit",
-            format="x",
-            outcome=Outcome.SUCCEEDED,
-            cache_imports=transfers[0],
-            cache_exports=transfers[1],
-        )
+    def build(imports: dict[str, float | None], exports: dict[str, float | None]) -> list[CacheTransfer]:
+        sides = (*imports.items(), *exports.items())
+        return [CacheTransfer(ref=ref, succeeded=True, seconds=seconds) for ref, seconds in sides]
 
     found = metrics.summarize_backends(
         [

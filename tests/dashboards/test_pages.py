@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from sqlalchemy.orm import Session
 
-from cachescope.model import Outcome, StepStatus
+from cachescope.model import CacheTransfer, Outcome, StepStatus
 from cachescope.reading import read_builds
 from dashboards.periods import today
 from dashboards.rendering import CONTENT_SECURITY_POLICY
@@ -212,6 +213,24 @@ def test_a_repository_page_tells_its_figures_and_lists_its_builds(site: Site, fi
     assert page.count('href="/builds/') == 4
     for chart in ("efficiency", "build_duration", "last_builds", "breaks", "heatmap"):
         assert f'data-chart="/charts/{chart}?repository=1&amp;days=30&amp;branches=default"' in page
+
+
+def test_a_repository_page_tells_what_each_cache_cost_and_saved(site: Site, fill: Fill) -> None:
+    def save(session: Session, team: Team) -> None:
+        repository = make_repository(session, "acme/api", team)
+        registry = CacheTransfer(ref="r.example.org/acme/api:cache", succeeded=True, seconds=4.0)
+        for day in (3, 2, 1):
+            at = datetime.now(UTC) - timedelta(days=day)
+            save_build(session, repository, make_build(cache_imports=(registry,)), at=at)
+        save_build(session, repository, make_build(), at=datetime.now(UTC) - timedelta(hours=1))
+
+    fill(save)
+    page = site.text("/teams/acme/repositories/1", branches="all")
+    row = page.partition("What caches cost and save")[2].partition("<tbody>")[2].partition("</tr>")[0]
+    assert ">registry<" in row
+    assert 'data-label="Builds">3<' in row
+    assert "12 s" in row
+    assert "What caches cost and save" not in site.text("/teams/acme/repositories/1", days=1, branches="pull_request")
 
 
 def test_the_range_and_the_branches_of_a_page_stand_in_its_address(site: Site, fill: Fill) -> None:
