@@ -42,7 +42,7 @@ ACTIONS = {
     "account.changed": "changed their account",
     "administrator.changed": "changed who looks after the installation",
     "delivery.retried": "tried a delivery again",
-    "admin.command": "ran a command at the server's terminal",
+    "admin.command": "ran at the server's terminal",
 }
 """Everything that is noted, in words."""
 

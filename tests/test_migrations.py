@@ -5,19 +5,22 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, MetaData, Table, insert, select, text
 
 from store import migrations
 from store.database import get_engine, make_engine
 from store.models import Base
 from store.settings import get_settings
 from tests.conftest import DATABASES, _new_database
+from tests.test_route_walk import filled
 
 _SCHEMA = {
     # Everything that was created, as the database itself writes it down.
@@ -80,6 +83,75 @@ def test_going_back_to_the_base_leaves_no_table(empty):
     migrations.upgrade(empty[0])
     migrations.downgrade(empty[0], "base")
     assert schema(empty[0]) == set()
+
+
+REVISIONS = [script.revision for script in ScriptDirectory(str(Path(migrations.__file__).parent)).walk_revisions()]
+"""Every revision that a database may be left at, the newest first."""
+
+
+def fill(engine: Engine) -> dict[str, dict[str, Any]]:
+    """Insert a row into every table that is there, with something in every column; returns them by table."""
+    tables = MetaData()
+    tables.reflect(engine)
+    made: dict[str, dict[str, Any]] = {}
+    with engine.begin() as connection:
+        for table in tables.sorted_tables:
+            if table.name not in Base.metadata.tables:
+                continue
+            model = Base.metadata.tables[table.name]
+            values: dict[str, Any] = {}
+            for column in table.columns:
+                (key,) = [*column.foreign_keys][:1] or (None,)
+                if key is not None:
+                    other = made.get(key.column.table.name)
+                    values[column.name] = other[key.column.name] if other else None
+                else:
+                    values[column.name] = filled(model, model.columns[column.name])
+            connection.execute(insert(table).values(values))
+            made[table.name] = read(connection, table)
+    return made
+
+
+def read(connection: Connection, table: Table) -> dict[str, Any]:
+    (row,) = connection.execute(select(table)).mappings().all()
+    return dict(row)
+
+
+@pytest.mark.parametrize("revision", REVISIONS[1:])
+def test_upgrading_keeps_every_row(empty, revision):
+    engine = empty[0]
+    migrations.upgrade(engine, revision)
+    before = fill(engine)
+    assert "steps" in before
+    migrations.upgrade(engine)
+    assert migrations.is_current(engine)
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        for name, row in before.items():
+            after = read(connection, tables.tables[name])
+            assert {column: after[column] for column in row} == row, name
+        if connection.dialect.name == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+
+
+def test_the_first_owner_becomes_administrator_by_the_upgrade(empty):
+    engine = empty[0]
+    migrations.upgrade(engine, "2026_11_24_identities")
+    with engine.begin() as connection:
+        for user, role in ((1, "viewer"), (2, "owner"), (3, "owner")):
+            people = "INSERT INTO users (id, email, name, created_at) VALUES (:id, :email, 'x', '2026-01-01')"
+            connection.execute(text(people), {"id": user, "email": f"{user}@example.org"})
+            if user == 1:
+                values = "(1, 'a', 'a', false, '', '2026-01-01')"
+                connection.execute(
+                    text(f"INSERT INTO teams (id, slug, name, is_demo, time_zone, created_at) VALUES {values}")
+                )
+            member = "INSERT INTO memberships (team_id, user_id, role) VALUES (1, :id, :role)"
+            connection.execute(text(member), {"id": user, "role": role})
+    migrations.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT id FROM users WHERE is_administrator")).scalars().all() == [2]
 
 
 def test_a_database_is_current_only_at_the_head(empty):

@@ -83,7 +83,7 @@ def _ask_for_repository(page: Page, team: Team, repository: Repository, message:
         team,
         sentence=f"Delete the repository {repository.name} with everything that was sent for it?",
         goes=[
-            f"{plural(held.builds, 'build')} with their logs, steps and figures over time",
+            f"{plural(held.builds, 'build')}, with logs, steps and figures over time",
             "its images, alerts and recommendations; its own tokens and sources are refused from then on",
         ],
         stays="A log that is sent for it later makes it anew, empty.",

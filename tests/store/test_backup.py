@@ -3,10 +3,11 @@
 import io
 import json
 import random
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,15 +17,20 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from cachescope.errors import NotFoundError, UnreadableInputError
+from dashboards import app as pages
+from dashboards.charts import CHARTS
 from service.actions import tokens as token_actions
 from service.actions.tokens import TokenForm
 from service.app import create_app
+from service.auth.sessions import SESSION_COOKIE
+from service.auth.tokens import hash_token
 from store import migrations
 from store.backup import restore_backup, write_backup
 from store.database import get_engine, make_engine, reading, transaction
 from store.logs import FolderStore, open_logs, read_log, write_log
-from store.models import Base, Build, Delivery, Source
-from store.queries import logs
+from store.models import AuditEvent, Base, Build, Delivery, Source, UserSession
+from store.queries import accounts, logs, retention, rollups, teams
+from store.queries.retention import Days
 from tests import serving
 from tests.conftest import DATABASES, _new_database
 from tests.factories import (
@@ -44,6 +50,7 @@ CROSSED = [
     pytest.param("postgresql", "sqlite", marks=pytest.mark.postgresql),
 ]
 """A backup of either database goes into the other one."""
+COOKIE = "the-cookie-of-an-owner"
 LOG = b"#1 [internal] load build definition\n#1 DONE 0.1s\n#2 [1/1] RUN make %d\n#2 DONE 1s\n"
 
 
@@ -74,6 +81,17 @@ def token(home: Path) -> str:
             save_build(session, repositories[number % 2], make_build(*steps), at=at, commit_id=f"{number:040x}")
         _, text = token_actions.issue_token(session, team, TokenForm(name="reader", scope="read"))
         session.add(Source(id="hook", team_id=team.id, name="CI", provider="generic", secrets='["whsec_abc"]'))
+        user = accounts.create_user(session, email="ada@example.org", name="Ada", password_hash=None)
+        user.is_administrator = True
+        teams.add_member(session, team.id, user.id, "owner")
+        ends = datetime.now(UTC) + timedelta(days=9)
+        session.add(UserSession(token_hash=hash_token(COOKIE), user_id=user.id, expires_at=ends))
+        retention.save_rule(session, team.id, repositories[0].id, Days(log_days=9000))
+        for number in range(5):
+            at, words = MORNING + minutes(number), {"actor": "ada@example.org", "target": f"number {number}"}
+            session.add(AuditEvent(at=at, team_id=team.id, action="token.made", details={"scope": "read"}, **words))
+        session.flush()
+        rollups.recompute_dirty_days(session, 1000)
     for number in range(5):
         written = write_log(open_logs(), [LOG % number])
         with transaction() as session:
@@ -85,21 +103,30 @@ def token(home: Path) -> str:
 
 
 def answers(engine: Engine | None, folder: Path | None, token: str, paths: list[str]) -> dict[str, tuple[int, object]]:
-    app = create_app(engine=engine, logs=FolderStore(folder) if folder else None)
-    headers = {"authorization": f"Bearer {token}"}
-    with serving.serve(app) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as client:
-        said = {path: client.get(path) for path in paths}
+    app = create_app(engine=engine, logs=FolderStore(folder) if folder else None, error_page=pages.error_page)
+    app.include_router(pages.router)
+    with serving.serve(app) as url, httpx.Client(base_url=url, timeout=60) as client:
+        said = {path: client.get(path, headers=headers_for(path, token)) for path in paths}
     return {path: (answer.status_code, without_times(answer, url)) for path, answer in said.items()}
 
 
 def without_times(answer: httpx.Response, url: str) -> object:
-    """What an answer says, apart from the address that was asked and the number of the request."""
-    text = answer.text.replace(url, "")
-    if "json" not in answer.headers["content-type"]:
+    """What an answer says, apart from the address that was asked, the number of the request and how long ago it was."""
+    if answer.headers.get("content-type", "").endswith("parquet"):
+        return answer.content
+    text = re.sub(r"<time[^>]*>[^<]*</time>", "<time>", answer.text.replace(url, ""))
+    if "json" not in answer.headers.get("content-type", ""):
         return text
     said = json.loads(text)
     said.pop("request_id", None)
     return said
+
+
+def headers_for(path: str, token: str) -> dict[str, str]:
+    """Scripts read with a token; pages, and what only owners may see, are for people."""
+    is_for_owners = not path.startswith("/api/") or "/audit" in path
+    cookie = {"cookie": f"{SESSION_COOKIE}={COOKIE}", "accept": "text/html" if path[:5] != "/api/" else "*/*"}
+    return cookie if is_for_owners else {"authorization": f"Bearer {token}"}
 
 
 def all_paths(session: Session) -> list[str]:
@@ -110,8 +137,19 @@ def all_paths(session: Session) -> list[str]:
     for repository in (1, 2, 3):
         parts = ("", "/builds", "/builds?branch=main", "/builds?outcome=failed", "/breaks", "/days")
         paths += [f"/api/v1/repositories/{repository}{part}" for part in parts]
+        exports = ("builds.csv", "steps.csv", "builds.parquet", "steps.parquet")
+        paths += [f"/api/v1/repositories/{repository}/{name}" for name in (*exports, "recommendations", "images")]
+        paths += [f"/teams/acme/repositories/{repository}{part}" for part in ("", "?branch=main", "/feedback")]
+        paths += [f"/charts/{name}?repository={repository}&days=30" for name in CHARTS]
+    paths += [f"/builds/{build}{part}" for build in builds for part in ("", "/log", "/compare", "/delete")]
+    paths += [f"/deliveries/{delivery}" for delivery in deliveries]
+    paths += [f"/teams/acme{part}" for part in ("", "/repositories", "/deliveries", "/settings", "/data", "/alerts")]
+    paths += [f"/teams/acme/audit{part}" for part in ("?to=2026-11-21", "?action=token.made&to=2026-11-21")]
     return [
         *paths,
+        "/api/v1/teams/acme/retention",
+        "/api/v1/teams/acme/audit?to=2026-11-21",
+        "/api/v1/teams/acme/audit.csv?to=2026-11-21",
         "/api/v1/teams",
         "/api/v1/teams/acme",
         "/api/v1/teams/acme/overview",
@@ -124,9 +162,12 @@ def test_a_restored_installation_gives_the_same_answers(
     home: Path, token: str, elsewhere: Engine, tmp_path: Path
 ) -> None:
     with reading() as session:
-        paths = sorted(random.Random(1).sample(all_paths(session), k=110))
+        every = sorted(all_paths(session))
+        new = [path for path in every if "/audit" in path or "/retention" in path]
+        paths = sorted({*random.Random(1).sample(every, k=200 - len(new)), *new})
     before = answers(None, None, token, paths)
-    assert sum(status == 200 for status, _ in before.values()) > 70
+    assert sum(status == 200 for status, _ in before.values()) > 120
+    assert {before[path][0] for path in new} == {200}
     written = write_backup(get_engine(), open_logs(), tmp_path / "all.tar")
     shutil.rmtree(home / "logs")
     folder = tmp_path / "elsewhere" / "logs"
