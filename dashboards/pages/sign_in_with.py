@@ -10,6 +10,7 @@ from cachescope.errors import CredentialsRefusedError
 from dashboards.pages.sign_in import local, show_sign_in
 from service.auth import single_sign_on
 from service.auth.sessions import set_session_cookie
+from service.auth.throttle import remember_browser
 from service.dependencies import SettingsDep, is_https
 
 router = APIRouter(prefix="/sign-in/with/{provider}", include_in_schema=False)
@@ -43,11 +44,12 @@ def finish(
     """Take in whoever comes back with a proof of who they are; begin again otherwise."""
     answer = single_sign_on.Answer(state=state[:_LONGEST_STATE], code=code, error=error, issuer=iss)
     try:
-        token, following = single_sign_on.finish(request, provider, answer)
+        token, following, email = single_sign_on.finish(request, provider, answer)
     except CredentialsRefusedError as refusal:
         response = show_sign_in(request, status=401, message=str(refusal))
     else:
         response = RedirectResponse(local(following), 303, headers={"Cache-Control": "no-store"})
         set_session_cookie(response, token, settings, is_https=is_https(request))
+        remember_browser(response, email, is_https=is_https(request))
     single_sign_on.clear_cookie(response)
     return response

@@ -19,6 +19,7 @@ from integrations.identity.base import Attempt, IdentityError, Person, ProviderD
 from service.actions import identities
 from service.auth.providers import KnownProvider, SignIn
 from service.auth.sessions import SESSION_COOKIE, open_session
+from service.auth.throttle import KNOWN_COOKIE, TOO_OFTEN, Throttle, address_of, is_genuine
 from service.auth.tokens import hash_token
 from service.dependencies import engine_of, settings_of
 from service.settings import ServiceSettings
@@ -95,8 +96,8 @@ def begin(request: Request, provider: str, following: str) -> tuple[str, str]:
     return url, seal(orjson.dumps(asdict(way))).decode()
 
 
-def finish(request: Request, provider: str, answer: Answer) -> tuple[str, str]:
-    """Check what came back, sign the person in, and return the session's secret and where to go.
+def finish(request: Request, provider: str, answer: Answer) -> tuple[str, str, str]:
+    """Check what came back, sign the person in, and return the session's secret, where to go, and the address.
 
     Raises ProviderTroubleError. Nothing is held open in the database while the provider is asked.
     """
@@ -105,7 +106,7 @@ def finish(request: Request, provider: str, answer: Answer) -> tuple[str, str]:
     if answer.error or not answer.code or len(answer.code) > _LONGEST_CODE:
         logger.info("sign_in_refused_by_provider", provider=known.name, error=answer.error[:200])
         raise ProviderTroubleError(f"{known.label} did not sign you in. Try again, or ask who runs it.")
-    person = _identify(known, _attempt(way, settings_of(request)), answer)
+    person = _counted(request, known, _attempt(way, settings_of(request)), answer)
     until = datetime.now(UTC) + timedelta(seconds=2 * WAY_SECONDS)
     with transaction(engine_of(request)) as session:
         if not rows.use_state(session, hash_token(way.state), until):
@@ -114,7 +115,7 @@ def finish(request: Request, provider: str, answer: Answer) -> tuple[str, str]:
         token = _open(session, request, known, identity, person.id_token) if identity is not None else None
     if token is None:
         raise ProviderTroubleError(identities.NOT_YOURS)
-    return token, way.following
+    return token, way.following, person.email
 
 
 def _open(session: Session, request: Request, known: KnownProvider, identity: Identity, id_token: str | None) -> str:
@@ -167,7 +168,10 @@ def sign_out(request: Request, back: str) -> tuple[str, str] | None:
     """End the session of a browser; where it began at a provider, return its address of sign-out, and its name."""
     token_hash = hash_token(request.cookies.get(SESSION_COOKIE, ""))
     with transaction(engine_of(request)) as session:
-        found = rows.find_session_identity(session, token_hash)
+        try:
+            found = rows.find_session_identity(session, token_hash)
+        except SettingsError:  # the key that closed the id token is gone: signing out here must work all the same
+            found = None
         began = (found.provider, found.id_token) if found is not None else ("", None)
         accounts.delete_session(session, token_hash)
     known = sign_in_of(request).providers.get(began[0])
@@ -182,6 +186,19 @@ def _attempt(way: Way, service: ServiceSettings) -> Attempt:
         verifier=way.verifier,
         redirect_uri=f"{service.public_url.rstrip('/')}{COOKIE_PATH}{way.provider}/back",
     )
+
+
+def _counted(request: Request, known: KnownProvider, attempt: Attempt, answer: Answer) -> Person:
+    """Ask the provider, unless strangers from this address have sent it too many answers that proved nothing."""
+    throttle: Throttle = request.app.state.throttle
+    address = address_of((request.client.host, 0) if request.client else None)
+    if (pause := throttle.pause_of(address)) is not None and not is_genuine(request.cookies.get(KNOWN_COOKIE)):
+        raise ProviderTroubleError(TOO_OFTEN.format(f"{pause} s"))
+    try:
+        return _identify(known, attempt, answer)
+    except ProviderTroubleError:
+        throttle.refused(address)
+        raise
 
 
 def _identify(known: KnownProvider, attempt: Attempt, answer: Answer) -> Person:

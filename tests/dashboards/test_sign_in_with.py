@@ -27,6 +27,7 @@ from service.settings import ServiceSettings, SignInSettings
 from store.database import reading, transaction
 from store.models import AuditEvent, Identity, Membership, Team, User, UserSession
 from store.queries import accounts, teams
+from store.settings import get_settings as get_store_settings
 from tests import serving
 from tests.factories import make_team
 from tests.providers import CLIENT, KEY, OTHER_KEY, SECRET, CrookedProvider, crooked_provider, real_provider
@@ -324,6 +325,45 @@ def test_a_state_leads_to_one_session_though_the_provider_takes_codes_again(door
     assert answer.status_code == 401
     assert "used already" in answer.text
     assert count(UserSession) == 1
+
+
+def test_answers_that_prove_nothing_are_passed_on_to_the_provider_only_so_often(
+    door: Door, crook: CrookedProvider, browser_of_ada: httpx.Client
+) -> None:
+    way_there = door.begin()
+    cookie = door.browser.cookies[COOKIE]
+    for _ in range(40):
+        door.browser.cookies.set(COOKIE, cookie)
+        answer = door.come_back(changed(crook.sign_in(way_there), code="guessed"))
+        assert answer.status_code == 401
+    assert "Too many sign-ins from here failed" in answer.text
+    assert crook.asked.count("/token") <= 32
+    # Who has signed in with this browser before is let through.
+    door.browser = browser_of_ada
+    assert door.come_back(crook.sign_in(door.begin())).status_code == 303
+
+
+@pytest.fixture
+def browser_of_ada(door: Door, crook: CrookedProvider) -> Iterator[httpx.Client]:
+    """A browser in which somebody has signed in before; in front of the door stands a stranger's."""
+    door.come_back(crook.sign_in(door.begin()))
+    used = door.browser
+    with httpx.Client(base_url=door.url, timeout=60, headers={"accept": "text/html"}) as stranger:
+        door.browser = stranger
+        yield used
+
+
+def test_signing_out_works_though_the_key_of_the_id_token_is_gone(
+    door: Door, crook: CrookedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.use(company(crook.issuer, everybody=["acme:viewer"]))
+    door.come_back(crook.sign_in(door.begin()))
+    page = door.browser.get("/account").text
+    monkeypatch.setenv("CACHESCOPE_SECRET_KEY", "quite another key that has 32 characters or more")
+    get_store_settings.cache_clear()
+    form = {"form_token": page.partition('name="form_token" value="')[2].partition('"')[0]}
+    assert door.browser.post("/sign-out", data=form).status_code == 303
+    assert count(UserSession) == 0
 
 
 @pytest.mark.parametrize("state", ["", "x" * 43])
