@@ -194,9 +194,12 @@ def measure(session: Session, repository: Repository, words: Words, now: datetim
 def add_people(session: Session, team: Team, words: Words) -> dict[str, Credentials]:
     """Add a person of each role who is signed in, and a token of each kind."""
     found = {"nobody": Credentials()}
-    for role in ROLES:
+    for role in (*ROLES, "administrator"):
         user = accounts.create_user(session, email=f"{role}@example.org", name=words("person"), password_hash=None)
-        teams.add_member(session, team.id, user.id, role)
+        if role in ROLES:
+            teams.add_member(session, team.id, user.id, role)
+        else:
+            user.is_administrator = True
         cookie = open_session(
             session, user.id, Request({"type": "http", "client": None, "headers": []}), ServiceSettings()
         )

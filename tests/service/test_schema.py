@@ -22,7 +22,9 @@ def world(home: Path) -> World:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("person", ["nobody", "viewer", "member", "owner", "upload token", "read token"])
+@pytest.mark.parametrize(
+    "person", ["nobody", "viewer", "member", "owner", "administrator", "upload token", "read token"]
+)
 def test_every_answer_is_what_the_document_says(world: World, person: str) -> None:
     app = create_app()
     asking = World(world.ids, {person: world.credentials[person]})
