@@ -16,7 +16,10 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.settings import get_settings
+from cachescope.errors import SettingsError
+from service.auth.providers import open_sign_in
+from service.doorkeeper import LONGEST_TURN, REFUSALS_PER_SECOND
+from service.settings import get_settings, get_sign_in_settings
 
 LARGEST_HEAD = 32 * 1024
 """Bytes of a request's first line and headers."""
@@ -41,11 +44,12 @@ class GuardedProtocol(HttpToolsProtocol):
     """Connections whose request has not come as a whole, oldest first, with the time at which it began."""
     most: ClassVar[int] = 4096
     sweeps: ClassVar[bool] = False
+    next_refusal: ClassVar[float] = 0.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head_bytes = self._raw_bytes = self._body_bytes = self._unread_bytes = 0
-        self._is_in_head = True
+        self._is_in_head, self._is_refused = True, False
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""
@@ -123,7 +127,20 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def refuse(self, status: int, sentence: str) -> None:
-        """Answer and close, without a line in the log: whoever floods us must not fill the disk."""
+        """Answer and close when it is our turn, without a line in the log: a flood must not fill the disk either."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        self.transport.pause_reading()
+        now = self.loop.time()
+        turn = max(now, GuardedProtocol.next_refusal)
+        if turn - now > LONGEST_TURN:
+            self.hang_up()
+            return
+        GuardedProtocol.next_refusal = turn + 1 / REFUSALS_PER_SECOND
+        self.loop.call_later(turn - now, self._say, status, sentence)
+
+    def _say(self, status: int, sentence: str) -> None:
         if not self.transport.is_closing():
             text = sentence.encode()
             head = f"HTTP/1.1 {status} Refused\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
@@ -156,7 +173,7 @@ class GuardedProtocol(HttpToolsProtocol):
         now = time.monotonic()
         for connection in [each for each in self.arriving if each.is_late(now)]:
             if connection._is_in_head and connection._raw_bytes:  # noqa: SLF001 - one of its own kind
-                connection.refuse(408, "The request took too long to come.")
+                connection._say(408, "The request took too long to come.")  # noqa: SLF001
             connection.hang_up()
         if self.connections or self.arriving:
             self.loop.call_later(1.0, self._sweep)
@@ -189,7 +206,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--timeout-graceful-shutdown", type=int, default=10)
     options = vars(parser.parse_args(words))
-    get_settings()  # a mistake is one sentence here, and a traceback later
+    try:
+        open_sign_in(get_sign_in_settings(), get_settings())  # a mistake is one sentence here, and a traceback later
+    except SettingsError as error:
+        sys.exit(str(error))
     server = uvicorn.Server(configure(**options))
     server.run()
     if not server.started:

@@ -1,5 +1,7 @@
 """The personal page: name, address, password, browsers, teams and tokens of whoever is signed in."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,6 +16,7 @@ from service.actions.letters import is_mail_set_up
 from service.auth.forms import form_token, remember_visitor
 from service.auth.passwords import SHORTEST
 from service.auth.single_sign_on import sign_in_of
+from service.auth.throttle import Throttle, address_of
 from service.browsers import describe_browser
 from service.dependencies import SessionDep, base_url, is_https
 from store.queries import accounts, identities, teams
@@ -51,7 +54,10 @@ def change_email(form: FormDep, page: PageDep) -> Response:
     """Change one's address, or send a link to the new one."""
     email, password = form.get("email", ""), form.get("password", "")
     try:
-        is_changed = people.change_email(page.session, page.viewer, email, password, base_url=base_url(page.request))
+        with _guessing(page):
+            is_changed = people.change_email(
+                page.session, page.viewer, email, password, base_url=base_url(page.request)
+            )
     except (InvalidValueError, CredentialsRefusedError, ConflictError) as error:
         return _show(page, message=str(error), status=422)
     return _done("email" if is_changed else "email-sent")
@@ -77,7 +83,8 @@ def confirm_email(form: FormDep, token: str, session: SessionDep) -> Response:
 def change_password(form: FormDep, page: PageDep) -> Response:
     """Change one's password and sign all other browsers out."""
     try:
-        people.change_password(page.session, page.viewer, form.get("present", ""), form.get("new", ""))
+        with _guessing(page):
+            people.change_password(page.session, page.viewer, form.get("present", ""), form.get("new", ""))
     except (InvalidValueError, CredentialsRefusedError, ConflictError) as error:
         return _show(page, message=str(error), status=422)
     return _done("password")
@@ -105,6 +112,22 @@ def found_team(form: FormDep, page: PageDep) -> Response:
     except (InvalidValueError, ConflictError) as error:
         return _show(page, message=str(error), status=422, new_team=form.get("team", "")[:120])
     return RedirectResponse(f"/teams/{team.slug}", 303)
+
+
+@contextmanager
+def _guessing(page: Page) -> Iterator[None]:
+    """Count wrong passwords: whoever sits at somebody else's browser must not find theirs out."""
+    throttle: Throttle = page.request.app.state.throttle
+    address, email = address_of(page.request.scope.get("client")), page.viewer.email or ""
+    browser = f"session {page.viewer.session_id}"
+    place = throttle.begin(address, email, browser)
+    try:
+        yield
+    except CredentialsRefusedError:
+        throttle.failed(address, email, browser)
+        raise
+    finally:
+        throttle.end(place)
 
 
 def _show(page: Page, *, status: int = 200, message: str = "", done: str = "", **context: Any) -> Response:

@@ -65,11 +65,11 @@ def change_email(session: Session, viewer: Viewer, email: str, password: str, *,
     user, email = find_self(session, viewer), clean_email(email)
     if email == user.email:
         raise InvalidValueError("email", f"{email} is your address already.")
-    if user.password_hash is not None:
-        _check_password(session, user.password_hash, password)
-        user = find_self(session, viewer)
-    elif not is_mail_set_up():
+    if user.password_hash is None:
+        # Whoever holds a stolen session could send themselves the link, and then one for a password.
         raise ConflictError("Your address comes from where you sign in. Change it there.")
+    _check_password(session, user.password_hash, password)
+    user = find_self(session, viewer)
     is_taken = accounts.find_user_by_email(session, email) is not None
     if not is_mail_set_up():
         if is_taken:

@@ -31,7 +31,7 @@ async def sign_in(
     Raises TooManyAttemptsError before anything is looked up, and CredentialsRefusedError, which does not say whether
     the address or the password is wrong.
     """
-    throttle.begin(address, email, browser)
+    place = throttle.begin(address, email, browser)
     try:
         password_hash = await to_thread.run_sync(_find, engine, email)
         is_right = await asyncio.wrap_future(compare(password_hash, password, is_known=browser is not None))
@@ -41,7 +41,7 @@ async def sign_in(
         throttle.failed(address, email, browser)
         raise
     finally:
-        throttle.end(address)
+        throttle.end(place)
     throttle.succeeded(address, email)
     return made
 

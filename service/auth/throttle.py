@@ -30,10 +30,11 @@ PER_ACCOUNT = parse_many("5/minute;40/hour")
 PER_BROWSER = parse_many("10/minute;60/hour")
 """Of a browser that has signed in before."""
 AT_ONCE = 3
-"""Comparisons of passwords that one address may have going on."""
+"""Comparisons of passwords that one address, or one known browser, may have going on."""
 MOST_KEYS = 20_000
 KNOWN_COOKIE = "cachescope_known"
 KNOWN_SECONDS = 180 * 86_400
+BROWSER = "browser "
 CROWDED = "Many people sign in at this moment. Try again in a few seconds."
 CROWDED_SECONDS = 3
 TOO_OFTEN = "Too many sign-ins from here failed. Try again in {}, or in a browser in which you have signed in before."
@@ -101,13 +102,14 @@ class Throttle:
         self._limiter = FixedWindowRateLimiter(Windows())
         self._lock = threading.Lock()
         self._at_work: Counter[str] = Counter()
+        self._strangers = 0
 
     def pause_of(self, address: str) -> int | None:
         """For how many seconds nobody at an address is listened to who is a stranger; None when they are."""
         return self._pause(PER_ADDRESS, "address", address)
 
-    def begin(self, address: str, email: str, browser: str | None) -> None:
-        """Let somebody try a password; `end` must follow. Raises TooManyAttemptsError."""
+    def begin(self, address: str, email: str, browser: str | None) -> str:
+        """Let somebody try a password, and return their place, which `end` gives back. Raises TooManyAttemptsError."""
         pause = self._pause(PER_BROWSER, "browser", browser) if browser else None
         if browser is None or pause is not None:
             browser = None
@@ -115,31 +117,35 @@ class Throttle:
             pause = self.pause_of(address) or self._pause(PER_ACCOUNT, "account", account, address)
         if pause is not None:
             raise TooManyAttemptsError(TOO_OFTEN.format(_in_words(pause)), pause)
+        place = f"{BROWSER}{browser}" if browser else address
         with self._lock:
-            if browser is None and (self._at_work[address] >= AT_ONCE or self._at_work.total() >= LONGEST_LINE):
+            if self._at_work[place] >= AT_ONCE or (browser is None and self._strangers >= LONGEST_LINE):
                 raise TooManyAttemptsError(CROWDED, CROWDED_SECONDS)
-            self._at_work[address] += 1
+            self._at_work[place] += 1
+            self._strangers += browser is None
+        return place
 
     def is_crowded(self) -> bool:
-        """Whether as many are trying as may; only browsers that are known find a place now."""
-        return self._at_work.total() >= LONGEST_LINE
+        """Whether as many strangers are trying as may; only browsers that are known find a place now."""
+        return self._strangers >= LONGEST_LINE
 
-    def end(self, address: str) -> None:
+    def end(self, place: str) -> None:
         """Somebody's password has been compared, whatever came of it."""
         with self._lock:
-            self._at_work[address] -= 1
-            if self._at_work[address] <= 0:
-                del self._at_work[address]
+            self._strangers -= not place.startswith(BROWSER)
+            self._at_work[place] -= 1
+            if self._at_work[place] <= 0:
+                del self._at_work[place]
 
     def failed(self, address: str, email: str, browser: str | None) -> None:
         """Count a wrong password."""
-        account = _account(email)
-        for limit in PER_BROWSER if browser else ():
-            self._limiter.hit(limit, "browser", browser or "")
-        for limit in () if browser else PER_ACCOUNT:
-            self._limiter.hit(limit, "account", account, address)
+        for limit in PER_ACCOUNT:  # where a known browser's own limit ends, it is a stranger
+            self._limiter.hit(limit, "account", _account(email), address)
         if not browser:
             self.refused(address)
+            return
+        for limit in PER_BROWSER:
+            self._limiter.hit(limit, "browser", browser)
 
     def refused(self, address: str) -> None:
         """Count a request to sign in that was refused, for whatever reason."""

@@ -441,6 +441,18 @@ def test_without_mail_an_address_changes_with_the_password(bob: Site) -> None:
     assert "new@example.org" in bob.text("/account")
 
 
+def test_nobody_guesses_the_password_of_a_browser_that_is_left_open(bob: Site) -> None:
+    fields = {"present": "wrong horse battery", "new": "another horse battery"}
+    statuses = [bob.post("/account/password", "/account", **fields).status_code for _ in range(11)]
+    assert statuses == [422] * 10 + [429]
+
+
+def test_an_address_without_a_password_is_changed_where_one_signs_in(site: Site) -> None:
+    assert "It comes from where you sign in" in site.text("/account")
+    answer = site.post("/account/email", "/account", email="new@example.org", password="")
+    assert "owner@example.org" in answer.text
+
+
 def test_a_name_changes(bob: Site) -> None:
     assert bob.post("/account/name", "/account", name="").status_code == 422
     assert bob.post("/account/name", "/account", name="Bob <b>").status_code == 303

@@ -21,8 +21,7 @@ HOME, OFFICE = "192.0.2.1", "198.51.100.7"
 
 def try_often(guard: Throttle, address: str, times: int, browser: str | None = None, email: str = EMAIL) -> None:
     for _ in range(times):
-        guard.begin(address, email, browser)
-        guard.end(address)
+        guard.end(guard.begin(address, email, browser))
         guard.failed(address, email, browser)
 
 
@@ -53,11 +52,17 @@ def test_a_known_browser_signs_in_while_its_address_is_held_off(home: Path) -> N
     guard = Throttle()
     for number in range(30):
         try_often(guard, OFFICE, 1, email=f"{number}@example.org")
-    guard.begin(OFFICE, EMAIL, "browser")
-    guard.end(OFFICE)
+    guard.end(guard.begin(OFFICE, EMAIL, "browser"))
     try_often(guard, OFFICE, 10, "browser")
     with pytest.raises(TooManyAttemptsError):
         guard.begin(OFFICE, EMAIL, "browser")
+
+
+def test_a_known_browser_guesses_no_more_than_its_own_limit(home: Path) -> None:
+    guard = Throttle()
+    try_often(guard, HOME, 10, "browser")
+    with pytest.raises(TooManyAttemptsError):
+        guard.begin(HOME, EMAIL, "browser")
 
 
 def test_the_account_need_not_exist_to_be_counted(home: Path) -> None:
@@ -92,6 +97,11 @@ def test_many_addresses_at_once_leave_known_browsers_their_turn(home: Path) -> N
     assert guard.is_crowded()
     with pytest.raises(TooManyAttemptsError):
         guard.begin(HOME, EMAIL, None)
+    for _ in range(throttle.AT_ONCE):
+        place = guard.begin(HOME, EMAIL, "browser")
+    with pytest.raises(TooManyAttemptsError):
+        guard.begin(HOME, EMAIL, "browser")
+    guard.end(place)
     guard.begin(HOME, EMAIL, "browser")
 
 
