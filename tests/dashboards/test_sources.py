@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -84,6 +85,48 @@ def test_a_webhook_with_a_wrong_secret_is_seen_as_refused(site: Site) -> None:
     assert ping(address, "wrong").status_code == 401
     assert "was refused" in state(site, page)["text"]
     assert "1 request refused so far" in site.text(page)
+
+
+def test_the_docs_that_connect_github_name_what_the_pages_show(site: Site) -> None:
+    docs = " ".join((Path(__file__).parents[2] / "docs/connect-github.md").read_text().split())
+    page, address, secret = connect(site)
+    shown = [site.text("/teams/acme/settings"), site.text(START), site.text(f"{START}/new?provider=github")]
+    shown += [site.text(page), state(site, page)["text"]]
+    ping(address, "wrong")
+    shown += [state(site, page)["text"], site.text(page)]
+    ping(address, secret)
+    ingest()
+    shown.append(site.text(page))
+    shown.append(site.text(re.search(rf'href="({page}/requests/[^"]+)"', shown[-1])[1]))
+    # A second refusal within seconds would only be counted.
+    other, unsigned, _ = connect(site)
+    httpx.post(unsigned, content=b"{}", headers={"content-type": "application/json"})
+    shown.append(site.text(other))
+    everything = "\n".join(shown)
+    for words in (
+        "Connect a CI system step by step, and see how each fares",
+        "as the webhook says",
+        "Server",
+        "Make the address and the secret",
+        "Latest webhooks",
+        "ignored",
+        "A webhook came and was refused",
+        "New secret",
+        "To read logs",
+        "To write results",
+        "Keep it",
+        "Token",
+        "App id",
+        "Private key",
+        "What became of it",
+        "No webhook has come yet",
+        "The signature in X-Hub-Signature-256 fits no secret of this source",
+        "The header X-Hub-Signature-256 is missing or empty",
+        "Give a token to read logs with",
+        "Send again",
+    ):
+        assert words in docs, f"{words!r} is not in the docs"
+        assert words in everything, f"{words!r} is on no page"
 
 
 def test_a_source_without_a_token_says_what_is_missing(site: Site) -> None:
