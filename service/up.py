@@ -19,9 +19,11 @@ import typer
 from cachescope.errors import SettingsError
 from service.actions.accounts import create_setup_link, create_team
 from service.actions.tokens import TokenForm, issue_token
+from service.auth.providers import open_sign_in
 from service.demo.archive import example_log
 from service.local import DataFolder
 from service.processes import Child, Supervisor
+from service.settings import get_settings, get_sign_in_settings
 from store import migrations
 from store.database import get_engine, transaction
 from store.queries import accounts
@@ -44,6 +46,7 @@ def command(
     folder.prepare()
     folder.acquire()
     os.environ.update(folder.environment())
+    open_sign_in(get_sign_in_settings(), get_settings())  # a mistake ends it here, before anything has started
     with listen(host, port) as listener:
         url = f"http://{'localhost' if host in {'127.0.0.1', '0.0.0.0'} else host}:{listener.getsockname()[1]}"  # noqa: S104
         shared: dict[str, str] = {}

@@ -1,6 +1,10 @@
 """The providers of sign-in that settings name: each mistake is one sentence at the start, without a secret in it."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,17 @@ from integrations.identity.github import GithubProvider
 from integrations.identity.oidc import OidcProvider
 from service.auth.providers import SignIn, open_sign_in
 from service.settings import ServiceSettings, SignInSettings
+from tests import serving
 
 GOOD = {"name": "company", "issuer": "https://login.example", "client_id": "c", "client_secret": "a very secret thing"}
+CACHESCOPE = str(Path(sys.executable).with_name("cachescope"))
 GITHUB = {"name": "github", "kind": "github", "client_id": "c", "client_secret": "s", "groups": {"acme": "acme:owner"}}
+
+
+@pytest.fixture
+def database_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """An empty SQLite database: nothing here is the database's."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'cachescope.db')}"
 
 
 @pytest.fixture(autouse=True)
@@ -139,3 +151,22 @@ def test_the_strongest_role_counts() -> None:
     settings = opened(GOOD | {"groups": {"a": ["x:viewer", "y:owner"], "b": "x:member"}}).providers["company"].settings
     assert settings.roles_of(frozenset({"a", "b", "c"})) == {"x": "member", "y": "owner"}
     assert settings.admits_mapped
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-m", "service.server"], [CACHESCOPE, "up"]], ids=["web", "up"])
+def test_a_mistake_ends_the_start_with_its_sentence(tmp_path: Path, command: list[str]) -> None:
+    settings = {"CACHESCOPE_DATA": str(tmp_path / "data"), "CACHESCOPE_SIGN_IN_PASSWORDS": "false"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CACHESCOPE_")}
+    ended = subprocess.run(
+        [*command, "--port", "1"],
+        cwd=serving.ROOT,
+        env=environment | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode in {1, 2}
+    assert "Nobody could sign in: CACHESCOPE_SIGN_IN_PASSWORDS is off" in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
+    assert "worker" not in ended.stdout
