@@ -32,6 +32,7 @@ ACTIONS = {
     "channel.deleted": "deleted a channel",
     "rule.saved": "saved a rule",
     "rule.deleted": "deleted a rule",
+    "image.followed": "changed how an image is followed",
     "feedback.changed": "changed what forges are told",
     "member.invited": "invited somebody",
     "invitation.withdrawn": "took an invitation back",

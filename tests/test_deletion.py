@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from cachescope.errors import ForbiddenError, InvalidValueError, NotFoundError
 from cachescope.surroundings import Surroundings
 from service.actions import deletions as actions
 from service.actions.deliveries import find_delivery, list_deliveries
+from service.actions.tokens import TokenForm, issue_token
 from service.auth.permissions import Viewer
 from store.database import get_engine, reading, shorten_journal, transaction
 from store.logs import open_logs, write_log
@@ -257,6 +259,28 @@ def test_a_deleted_repository_leaves_no_row_and_its_team_keeps_the_rest(two_team
     assert len(rows["teams"]) == 2
     assert {row["name"] for row in rows["repositories"] if row["team_id"] == gone} == {"other", f"{MARK}/api"}
     assert [row["repository_id"] for row in rows["builds"] if row["repository_id"] == other_id] == [other_id]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_log_of_a_repository_that_goes_is_not_taken_for_one_that_is_there(client: httpx.Client) -> None:
+    with transaction() as session:
+        team = make_team(session)
+        _, token = issue_token(session, team, TokenForm(name="CI"))
+        team_id = team.id
+
+    def upload(key: str) -> httpx.Response:
+        address = f"/api/v1/uploads?repository=acme/api&idempotency_key={key}"
+        return client.post(address, content=LOG % (b"x", 1), headers={"authorization": f"Bearer {token}"})
+
+    assert upload("one").status_code == 202
+    with transaction() as session:
+        repository = session.scalars(select(Repository)).one()
+        actions.delete_repository(session, viewer(team_id), session.get_one(Team, team_id), repository, "acme/api")
+    refused = upload("one")
+    assert (refused.status_code, "being deleted" in refused.json()["detail"]) == (409, True)
+    assert upload("two").status_code == 202
+    delete_all()
+    assert upload("one").status_code == 202
 
 
 def test_an_incident_of_a_fleet_without_members_goes_with_the_last_of_them(home: Path) -> None:

@@ -15,6 +15,7 @@ from cachescope.images.model import MeasuredImage
 from integrations.http import read_networks
 from integrations.images.base import MeasuringError, split_reference
 from service.actions.uploads import Upload
+from service.auditing import note
 from service.auth.permissions import Viewer
 from store.database import after_commit
 from store.models import ImageSize, Repository, SizedImage
@@ -64,6 +65,7 @@ def follow_image(session: Session, viewer: Viewer, repository: Repository, form:
     sized.budget_pull_request_bytes = form.budget_pull_request_bytes
     session.flush()
     watch_budgets(session, sized)
+    note(session, viewer, "image.followed", team_id=repository.team_id, target=name, from_registry=form.from_registry)
     return sized
 
 

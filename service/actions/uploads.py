@@ -126,4 +126,8 @@ def _find_first(session: Session, upload: Upload, key: str, digest: str) -> Deli
         raise ConflictError(
             f'The idempotency key "{key}" was used before with another {differing}. Use a new key for each log.'
         )
+    if not deliveries.is_visible(session, first):
+        raise ConflictError(
+            f'The log that had the idempotency key "{key}" is being deleted. Use a new key to send it again.'
+        )
     return first
