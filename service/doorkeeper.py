@@ -80,7 +80,7 @@ class Doorkeeper:
         if pause is None and is_attempt and scope["method"] == "POST" and self.throttle.is_crowded():
             pause = CROWDED_SECONDS
         if pause is not None and not _is_known(scope):
-            is_my_turn = await self._attempts.turn()
+            is_my_turn = await (self._refusals if _is_heavy(scope) else self._attempts).turn()
             if scope["method"] != "GET" or not is_my_turn:
                 await self._hold_off(scope, receive, send, pause, closes=not is_my_turn)
                 return
@@ -116,6 +116,13 @@ class Doorkeeper:
         if closes:
             response.headers["Connection"] = "close"
         await response(scope, receive, send)
+
+
+def _is_heavy(scope: Scope) -> bool:
+    """Whether more comes than any form of a sign-in holds: reading past it costs more than the answer."""
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not length.isdigit() or len(length) > 4
 
 
 def _is_known(scope: Scope) -> bool:

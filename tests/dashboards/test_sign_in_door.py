@@ -104,6 +104,12 @@ def test_when_even_the_line_is_full_the_connection_is_closed(
     assert (answer.status_code, answer.headers["connection"]) == (429, "close")
 
 
+def test_a_flood_of_large_forms_is_held_off_too(open_browser: Opener) -> None:
+    attacker = open_browser("127.0.0.1")
+    flood(attacker)
+    assert attacker.post("/sign-in", content=b"x" * 20_000).status_code == 429
+
+
 def test_when_as_many_try_as_may_a_known_browser_still_gets_in(
     open_browser: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
