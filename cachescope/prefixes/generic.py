@@ -22,8 +22,10 @@ _MARKER = re.compile(
     rb"|transferring |exporting )"
     rb"|Step [0-9]{1,4}/[0-9]{1,4} : [A-Z]"
     rb"|(?:\[[a-z0-9]{2,20}/[a-z0-9/]{1,40}\] )?(?:\[[0-9]{1,3}/[0-9]{1,3}\] )?STEP [0-9]{1,4}(?:/[0-9]{1,4})?: [A-Z]"
-    rb"| ---> (?:[0-9a-f]{12}|Using cache|Running in)"
+    rb"|(?<=\] )INFO\[[0-9]{4}\] "
+    rb"(?:[A-Z]{3,11} |Retrieving image |Unpacking rootfs |Taking snapshot |Executing [0-9]|[Cc]md: )"
 )
+_ARROW = re.compile(rb" ---> (?:[0-9a-f]{12}|Using cache|Running in)")
 _JSON_FILE = re.compile(rb'\s{0,8}\{[^\n]{0,65536}?"(?:log|msg|message)"\s?:\s?"')
 _TEXT_KEYS = ("log", "msg", "message")
 _TIME_KEYS = ("time", "ts", "timestamp", "@timestamp")
@@ -119,17 +121,27 @@ class _Generic:
 def _prefixes(head: bytes) -> tuple[list[bytes], int]:
     """Return what stands before the builder's words in each line, and in how many lines nothing does."""
     behind: list[bytes] = []
+    arrows: list[bytes] = []
     bare = 0
     for line in head.split(b"\n")[:5000]:
+        if line.startswith((b'{"vertexes"', b'{"stream"', b'{"logs"')):
+            continue
         match = _MARKER.search(line[:1024])
         if match is None:
+            arrow = _ARROW.search(line[:1024])
+            if arrow is not None and len(arrows) < _SAMPLE:
+                arrows.append(line[: arrow.start()])
             continue
         if match.start() == 0:
             bare += 1
-        elif match.start() <= _LONGEST and not line.startswith((b'{"vertexes"', b'{"stream"', b'{"logs"')):
+        elif match.start() <= _LONGEST:
             behind.append(line[: match.start()])
             if len(behind) >= _SAMPLE:
                 break
+    # Headlines tell better where the lines begin: a page that is laid out anew takes the blank before an arrow away.
+    if len(behind) < 2 and not bare:
+        behind.extend(prefix for prefix in arrows if 0 < len(prefix) <= _LONGEST)
+        bare = sum(not prefix for prefix in arrows)
     return behind, bare
 
 
