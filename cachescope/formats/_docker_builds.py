@@ -36,7 +36,10 @@ LIVE_BUILDS = 16
 _IMAGE_ID = re.compile(rb"(?:sha256:)?[0-9a-f]{12,64}")
 _AS = re.compile(r"(?is)FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*")
 _PULL_DIGEST = re.compile(rb"Digest: (sha256:[0-9a-f]{64})")
-_COMMAND = re.compile(r"The command ['\"](.{0,65536})['\"] returned a non-zero code: \d{1,9}", re.DOTALL)
+# Up to 1.9 the command stands in brackets.
+_COMMAND = re.compile(r"The command ['\"\[](.{0,65536})['\"\]] returned a non-zero code: \d{1,9}", re.DOTALL)
+# Up to 17.05 each ONBUILD trigger has a headline of its own: `Step 1/1 : COPY . /app`.
+_TRIGGERS = re.compile(rb"# Executing \d{1,3} build triggers?")
 
 # What the daemon and the client say when a build fails, wherever it stands in a line's beginning.
 _SURE_ERROR = re.compile(
@@ -221,6 +224,8 @@ class DockerBuilds:
         self._context: _Context | None = None
         self._text_bytes = 0
         self._step_count = 0
+        self._tells_triggers = False
+        """What follows are the triggers of the last FROM."""
         self.is_full = False
         """More came than is kept: what follows is not read."""
         self._warnings: list[str] = []
@@ -252,8 +257,9 @@ class DockerBuilds:
     def headline(self, head: Headline, above: Above, service: str | None = None) -> bool:
         """Take a headline if it can be one; tell whether it was."""
         keyword = keyword_of(head.text)
-        if keyword is None or self.is_full:
+        if keyword is None or self.is_full or (head.total == 1 and self._is_trigger(above)):
             return False
+        self._tells_triggers = False
         if self._live:
             build = self._live[-1]
             last = build.steps[-1]
@@ -277,6 +283,12 @@ class DockerBuilds:
             or self._continue_after_gap(head, keyword, ends_step or is_elided)
             or self._start_in_the_middle(head, keyword, ends_step)
         )
+
+    def _is_trigger(self, above: Above) -> bool:
+        """Tell whether `Step 1/1` is one of the triggers that the FROM above it announced."""
+        lines = above(1)
+        self._tells_triggers = self._tells_triggers or (bool(lines) and _TRIGGERS.search(lines[-1]) is not None)
+        return self._tells_triggers
 
     def below_headline(self, line: bytes) -> None:
         """Take the first line below the last headline that is not blank."""
@@ -651,9 +663,11 @@ class DockerBuilds:
             self._warnings.append(text)
 
     def _freeze(self, build: _OpenBuild, is_newest: bool) -> FoundBuild | None:
-        if not build.confirmed:
-            return None
         last = build.last
+        if not build.confirmed and not (
+            build.began_late and is_newest and last.cached is False and self._error(sure_only=True) is not None
+        ):
+            return None  # the step that failed may be all that somebody copied
         outcome, error, status, cached = build.outcome, build.error, last.status, last.cached
         ended_at = build.ended_at
         if outcome is _INCOMPLETE:
