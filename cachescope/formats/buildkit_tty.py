@@ -28,6 +28,8 @@ _LAST_ESCAPES = re.compile(rb"(?:" + _ESCAPE + rb"){1,8}$")
 _COLOUR = re.compile(rb"\[(\d{1,3}(?:;\d{1,3}){0,4})m$")
 _HEAD = re.compile(rb"[ \t]{0,16}\[\+\] Building (\d{1,9}(?:\.\d{1,3})?)s \((\d{1,6})/(\d{1,6})\)( FINISHED)?")
 _ROW = re.compile(rb"[ \t]{0,16}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(?=\S)")
+_TRAILER = re.compile(rb"[ \t]{0,16}> \[[^\]\n]{1,300}\] [^\n]{1,2000}:[ \r]{0,400}$")
+"""The headline of a failed step's output below the screen."""
 _SECONDS = re.compile(rb"\d{1,9}\.\ds$")
 _LONE_SECONDS = re.compile(rb"[ \t]{0,200}(\d{1,9}\.\d)s[ \r]*$")
 _STATES = {b"CACHED": StepStatus.CACHED, b"ERROR": StepStatus.FAILED, b"CANCELED": StepStatus.CANCELED}
@@ -96,6 +98,10 @@ class _Screen(Solve):
             and any(parse_step_name(vertex.name).index is not None for vertex in self.vertices.values())
             and not any(v.status in (StepStatus.FAILED, StepStatus.CANCELED) for v in self.vertices.values())
         )
+
+    def has_failed(self) -> bool:
+        """Tell whether the last frame shows a step that failed."""
+        return any(vertex.status is StepStatus.FAILED for vertex in self.vertices.values())
 
     def begin_frame(self, elapsed: float, now: int, total: int) -> None:
         """Begin to draw again."""
@@ -263,6 +269,8 @@ class _Parser:
     def _frame(self, head: re.Match[bytes], number: int) -> None:
         elapsed, now, total = float(head[1]), int(head[2]), int(head[3])
         screen = self._screen
+        if total == 0 and screen is not None and not screen.is_over and screen.has_failed():
+            return  # compose draws an empty screen before it prints the error
         if screen is None or screen.is_over or self._begins(screen, elapsed, is_finished=head[4] is not None):
             self._close()
             screen = self._screen = self._opened(number)
@@ -376,13 +384,26 @@ def _strip_end(text: bytes) -> bytes:
     return text
 
 
+def _has_trailer(head: bytes, prefix: LinePrefix) -> bool:
+    """Tell whether the output of a failed step stands below its row."""
+    at = head.find(b"> [")
+    if at < 0:
+        return False
+    line = head[head.rfind(b"\n", 0, at) + 1 :].split(b"\n", 1)[0]
+    return _TRAILER.match(prefix.strip(line).text) is not None
+
+
 def _is_telling_row(text: bytes) -> bool:
-    """Tell whether a row without a frame's head can only be a builder's: a step that BuildKit knows, and its time."""
+    """Tell whether a row without a frame's head can only be a builder's: a step that BuildKit knows, and its time.
+
+    The row of a step that failed may have lost its time: the words below it tell.
+    """
     row = _ROW.match(text)
     if row is None or row[1] is not None:
         return False
     name, _, seconds = _split_row(text[row.end() :])
-    return seconds is not None and name.startswith("[") and parse_step_name(name).kind is not StepKind.OTHER
+    is_timed = seconds is not None or row[2] == b"ERROR"
+    return is_timed and name.startswith("[") and parse_step_name(name).kind is not StepKind.OTHER
 
 
 def _is_renamed(known: str, name: str) -> bool:
@@ -416,6 +437,8 @@ class _BuildkitTty:
                 return 0.95
             elif b"=> " in text and _is_telling_row(text):
                 rows += 1
+        if rows == 1 and _has_trailer(head, prefix):
+            return 0.5
         if rows > 1 or (rows and has_head):
             return 0.5
         return 0.3 if has_head else 0.0
