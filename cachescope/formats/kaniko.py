@@ -336,7 +336,8 @@ class _KanikoParser:
         if step is None or step.status is not StepStatus.RUNNING:
             return
         self._end_step(build, _Message(b"FATA", error, line, at))
-        if not is_push:
+        # kaniko looks for the files of an instruction before it announces it: the one above has ended.
+        if not is_push and "failed to get files used from context" not in error:
             step.status, step.cached, step.error = StepStatus.FAILED, False, error
 
 

@@ -15,9 +15,11 @@ counts at the beginning of a log or below the command that asks for it.
 import re
 from collections.abc import Iterator
 
+from cachescope.formats._buildkit import Solve, Vertex, decode
 from cachescope.formats._neighbours import visible
 from cachescope.formats.base import FoundBuild, LogParser
-from cachescope.model import Build, BuiltImage, Outcome
+from cachescope.instructions import parse_step_name
+from cachescope.model import Build, BuiltImage, Outcome, StepStatus
 from cachescope.prefixes.base import LinePrefix
 
 _ID = re.compile(rb"(?:sha256:)?[0-9a-f]{64}")
@@ -28,11 +30,14 @@ _BEHIND_ID = re.compile(
 )
 _FAILED = re.compile(
     rb"The command ['\"].{1,65536}['\"] returned a non-zero code: \d{1,9}$|"
-    rb"(?:ERROR: |error: )?(?:failed to (?:build|solve)(?:: | with frontend )|unable to prepare context: |"
+    rb"(?:ERROR: |error: )?(?:target [^:\n]{1,200}: )?"
+    rb"(?:failed to (?:build|solve)(?:: | with frontend )|unable to prepare context: |"
     rb"Service '[^'\n]{1,200}' failed to build|failed to read dockerfile: |resolve : lstat |failed to fetch metadata: |"
-    rb"error checking context: )",
+    rb"error checking context: |executor failed running \[)",
     re.DOTALL,
 )
+# People often copy no more than the end of a BuildKit log: ` > [build 3/4] RUN npm ci:`, what it printed, the error.
+_TRAILER = re.compile(rb"(?:^|[\n \t])> (\[[^\]\n]{1,300}\] [^\n]{1,4096}):[ \r]{0,8}\n")
 _COMMAND = re.compile(rb"\b(docker|podman|buildah|nerdctl)(?: [^\n|;&]{1,200})? (?:build|bud)\b([^\n]{0,2048})")
 _QUIET = re.compile(rb"(?:^|\s)(?:-q|--quiet|-[a-zA-Z]{0,4}q[a-zA-Z]{0,4})(?:\s|=true|$)")
 _OTHER = re.compile(
@@ -45,6 +50,7 @@ _WORDS = (
     b"error checking context: ",
     b"unable to prepare context: ",
     b"resolve : lstat ",
+    b"executor failed running [",
 )
 _LINES_ABOVE = 400
 _REACH = 64 * 1024
@@ -61,6 +67,8 @@ class _QuietParser:
         self._asked: bytes = b""
         self._talks = False
         """A builder that is not quiet was heard."""
+        self._failed: tuple[str, int] | None = None
+        """The step whose output was printed last below the steps, and the line."""
         self._unread = b""
         """What stands behind the last line that was read, as far as it may matter."""
 
@@ -101,6 +109,8 @@ class _QuietParser:
         if not self._is_begun:
             self._is_begun = any(self._prefix.strip(above).text.strip() for above in text.split(b"\n"))
         self._talks = self._talks or _OTHER.search(text) is not None
+        for trailer in _TRAILER.finditer(text):
+            self._failed = decode(trailer[1]), line - text.count(b"\n", trailer.start(1))
         for match in _COMMAND.finditer(text):
             if _QUIET.search(match[2]):
                 self._asked, self._asked_at = match[1], line - text.count(b"\n", match.start())
@@ -121,12 +131,16 @@ class _QuietParser:
                 "buildkit" if b"failed to solve" in text else "docker" if text.startswith(b"The command") else None
             )
             error = text[:16384].decode(errors="replace").removeprefix("ERROR: ")
-            self._add(Build(builder=builder, format="quiet", outcome=Outcome.FAILED, error=error, line=line), line)
+            failed, self._failed = self._failed, None
+            if failed is not None and builder != "docker" and parse_step_name(failed[0]).instruction is not None:
+                self._add(_failed_step(failed[0], failed[1], error), line)
+            else:
+                self._add(Build(builder=builder, format="quiet", outcome=Outcome.FAILED, error=error, line=line), line)
         self._is_begun = self._is_begun or bool(text)
 
     def _add(self, build: Build, line: int) -> None:
         if len(self._found) < _BUILD_CAP:
-            self._found.append(FoundBuild(build, line, line))
+            self._found.append(FoundBuild(build, build.line or line, line))
 
 
 class _Quiet:
@@ -147,6 +161,14 @@ class _Quiet:
     def parser(self, prefix: LinePrefix) -> LogParser:
         """Open a parser."""
         return _QuietParser(prefix)
+
+
+def _failed_step(name: str, line: int, error: str) -> Build:
+    """Return a build of which no more is known than the step that failed."""
+    solve = Solve("quiet", line)
+    solve.add(0, Vertex(name, line, status=StepStatus.FAILED))
+    solve.fail(error)
+    return solve.build()
 
 
 def _ids(text: bytes) -> Iterator[int]:
