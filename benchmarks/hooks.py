@@ -149,7 +149,12 @@ def served(installation: Installation) -> Iterator[tuple[int, int]]:
     command = [sys.executable, "-m", "uvicorn", "benchmarks.hooks:bare_app", "--factory", "--port", str(port)]
     with (installation.folder / "bare.log").open("wb") as log:
         server = subprocess.Popen(
-            [*command, "--no-access-log"], cwd=ROOT, env=installation.environment, stdout=log, stderr=log
+            [*command, "--no-access-log"],
+            cwd=ROOT,
+            env=installation.environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # as ours are: Linux shares processors out between sessions
         )
     try:
         wait_for(lambda: b"Uvicorn running" in (installation.folder / "bare.log").read_bytes(), "the bare route")
