@@ -191,7 +191,9 @@ def guess(event: Mapping[str, object]) -> str:
 
 def ignored(what: object, reason: str) -> Ignored:
     """Return an event that is left aside: what it is, cleaned and cut, and why."""
-    return Ignored(f'"{text(what, 80) or "?"}": {reason}')
+    # Characters that no Unicode of this Python knows are left out too: the sentence stands in logs and on pages.
+    known = "".join(letter for letter in text(what, 80) or "" if letter.isprintable()).strip()
+    return Ignored(f'"{known or "?"}": {reason}')
 
 
 def job(

@@ -105,6 +105,10 @@ def check(provider: str, body: bytes) -> None:
         assert all(isinstance(value, (int, str)) for value in event.log_reference.values())
 
 
+def test_letters_that_python_does_not_know_stand_in_no_reason() -> None:
+    check("azure", orjson.dumps({"id": "1", "eventType": "\U00012544"}))
+
+
 @pytest.mark.parametrize("provider", sorted(set(PROVIDERS) - {"generic"}))
 def test_any_json_is_read_ignored_or_refused_with_a_sentence(provider: str) -> None:
     @settings(max_examples=60, deadline=None)
