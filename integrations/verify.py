@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from integrations.ci.base import HookRequest, Provider, SignatureRefusedError, f
 
 LARGEST_BYTES = 64 * 1024 * 1024
 """A webhook of 25 MiB, in base64, with room for its headers."""
+_JSON = re.compile(r"application/(?:[a-z0-9.+_-]{1,100}\+)?json\Z")
+"""What the route takes."""
 
 
 def command(
@@ -47,6 +50,13 @@ def command(
         print(f"refused: {error}")
         raise typer.Exit(1) from None
     print(f"accepted {delivery_id}")
+    kind = recorded.headers.get("content-type", "")
+    if kind and not _JSON.match(kind.partition(";")[0].strip().lower()):
+        print(
+            f'The server takes JSON only and answers 415 to the Content-Type "{kind[:80]}": '
+            "choose JSON (application/json) where the webhook is set up.",
+            file=sys.stderr,
+        )
 
 
 def find_provider(name: str) -> Provider:

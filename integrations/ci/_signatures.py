@@ -91,7 +91,7 @@ def verify_standard(request: HookRequest, secrets: Sequence[str], now: float) ->
         raise SignatureRefusedError("The header webhook-id must be 1 to 255 printable characters without a full stop.")
     refuse_stale(timestamp, now, "The header webhook-timestamp")
     signed = f"{delivery_id}.{timestamp}.".encode() + request.body
-    keys = [_decode_key(secret) for secret in secrets if secret.removeprefix(WHSEC).strip()]
+    keys = [key for secret in secrets if secret.removeprefix(WHSEC).strip() for key in _decode_keys(secret)]
     expected = [base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()) for key in keys]
     sent = [part.removeprefix("v1,").encode() for part in signatures.split(" ") if part.startswith("v1,")]
     if not is_any(sent[:_MOST_SIGNATURES], expected):
@@ -156,12 +156,18 @@ def body_digest(request: HookRequest) -> str:
     return hashlib.sha256(request.body).hexdigest()
 
 
-def _decode_key(secret: str) -> bytes:
-    """Decode the base64 after `whsec_`; a secret that is none is used as its bytes."""
+def _decode_keys(secret: str) -> list[bytes]:
+    """Decode the base64 after `whsec_`; what is none, or lacks its padding, may be meant as its bytes as well."""
+    encoded = secret.removeprefix(WHSEC)
     try:
-        return base64.b64decode(secret.removeprefix(WHSEC), validate=True)
+        return [base64.b64decode(encoded, validate=True)]
     except (binascii.Error, ValueError):
-        return secret.encode("utf-8", "surrogatepass")
+        keys = [secret.encode("utf-8", "surrogatepass")]
+    try:
+        # As some senders write it: without `=` at its end, with `-` and `_`.
+        return [*keys, base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)]
+    except (binascii.Error, ValueError):
+        return keys
 
 
 def _authorization_forms(value: str) -> list[bytes]:

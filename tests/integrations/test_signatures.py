@@ -144,7 +144,7 @@ def test_a_genuine_request_passes_with_any_of_its_secrets(case: Case) -> None:
 
 def test_another_secret_is_refused(case: Case) -> None:
     headers = case.sign(case.secret, BODY, NOW)
-    for secrets in ((case.other,), ("",), (" ",), ("é",), (case.secret[:-1],), (case.secret + "x",)):
+    for secrets in ((case.other,), ("",), (" ",), ("é",), (case.secret[:-2],), (case.secret + "x",)):
         refuse(case, headers, BODY, *secrets)
 
 
@@ -395,3 +395,25 @@ def test_no_headers_make_it_raise_anything_else(case: Case) -> None:
             verify(case, headers, body)
 
     run()
+
+
+@pytest.mark.parametrize("size", [25, 31, 32])
+def test_a_key_may_be_written_without_padding_and_in_the_alphabet_of_addresses(size: int) -> None:
+    key = bytes(251 - number for number in range(size))
+    headers = standard("whsec_" + base64.b64encode(key).decode(), BODY, NOW)
+    written = base64.urlsafe_b64encode(key).decode()
+    for secret in (f"whsec_{written}", f"whsec_{written.rstrip('=')}", written.rstrip("=")):
+        for provider in ("generic", "gitlab"):
+            request = HookRequest(headers=headers, body=BODY)
+            assert PROVIDERS[provider].verify(request, [secret], NOW) == "msg_1"
+
+
+def test_a_secret_that_lacks_padding_may_be_meant_as_it_stands_but_a_whole_one_never() -> None:
+    def signed_with(key: bytes) -> HookRequest:
+        return HookRequest(headers=standard(base64.b64encode(key).decode(), BODY, NOW), body=BODY)
+
+    generic = PROVIDERS["generic"]
+    assert generic.verify(signed_with(b"a-plain-secret"), ["a-plain-secret"], NOW) == "msg_1"
+    for key in (WHSEC.encode(), WHSEC.removeprefix("whsec_").encode()):
+        with pytest.raises(SignatureRefusedError):
+            generic.verify(signed_with(key), [WHSEC], NOW)

@@ -114,6 +114,30 @@ def test_a_scheme_can_be_chosen(tmp_path: Path, secrets: Path, capsys: pytest.Ca
     assert 'Unknown scheme "sha1". Known: signing-token, token.' in capsys.readouterr().err
 
 
+def test_what_the_route_would_not_take_is_said_beside_the_judgement(
+    tmp_path: Path, secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, words in (
+        ("application/x-www-form-urlencoded", 'answers 415 to the Content-Type "application/x-www-form-urlencoded"'),
+        ("application/json; charset=utf-8", ""),
+        ("application/vnd.docker.distribution.events.v2+json", ""),
+    ):
+        assert (
+            judge(
+                record(tmp_path, {"X-Gitlab-Token": "s3cret", "Content-Type": kind}),
+                secrets,
+                "gitlab",
+                "--scheme",
+                "token",
+            )
+            == 0
+        )
+        captured = capsys.readouterr()
+        assert captured.out.startswith("accepted ")
+        assert words in captured.err
+        assert bool(captured.err) is bool(words)
+
+
 def test_names_are_written_with_hyphens(tmp_path: Path, secrets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = record(tmp_path, {"Authorization": "s3cret"})
     assert judge(path, secrets, "docker-hub") == 0
