@@ -1,13 +1,13 @@
 """Two builds side by side: what went into them and was another, and their steps lined up."""
 
 import difflib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cachescope.aligning import align_steps
 from cachescope.evidence import Evidence
-from cachescope.matching import match_steps, normalize
+from cachescope.matching import normalize
 from dashboards import states, theme
 from store.models import Build
 
@@ -148,33 +148,12 @@ def line_up(
     `before` and `after` hold a Side for each step, None for what is no instruction; the last two are the steps of the
     library.
     """
-    matches = _match(steps_before, steps_after)
-    matched = {match for match in matches if match is not None}
-    gone = [place for place in range(len(before)) if place not in matched and before[place] is not None]
-    pairs: list[Pair] = []
-    reached = -1
-    for place, match in enumerate(matches):
-        if after[place] is None:
-            continue
-        if match is not None and match > reached:
-            pairs += [_pair(before[old], None) for old in gone if reached < old < match]
-            reached = match
-        pairs.append(_pair(before[match] if match is not None else None, after[place]))
-    pairs += [_pair(before[old], None) for old in gone if old > reached]
-    return _grouped(pairs)
-
-
-def _match(before: Sequence[Any], after: Sequence[Any]) -> list[int | None]:
-    """Line up instructions, and the FROM lines of stages of the same name, one after another."""
-    matches = list(match_steps(before, after))
-    left: dict[tuple[str | None, ...], list[int]] = defaultdict(list)
-    for place, step in enumerate(before):
-        if step.instruction == "FROM":
-            left[step.target, step.platform, step.stage].append(place)
-    for place, step in enumerate(after):
-        if step.instruction == "FROM" and (same := left[step.target, step.platform, step.stage]):
-            matches[place] = same.pop(0)
-    return matches
+    return _grouped(
+        [
+            _pair(before[old] if old is not None else None, after[new] if new is not None else None)
+            for old, new in align_steps(steps_before, steps_after)
+        ]
+    )
 
 
 def _pair(before: Side | None, after: Side | None) -> Pair:

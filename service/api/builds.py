@@ -161,9 +161,8 @@ def list_builds(
     shown = found[:limit]
     next_url = None
     if len(found) > limit:
-        next_url = f"{base_url(request)}{request.url.include_query_params(before=write_key(shown[-1])).path}"
-        next_url += f"?{request.url.include_query_params(before=write_key(shown[-1])).query}"
-    return BuildsAnswer(builds=[_summarize(request, build) for build in shown], next=next_url)
+        next_url = next_page(request, build_rows.key_of(shown[-1]))
+    return BuildsAnswer(builds=[summarize(request, build) for build in shown], next=next_url)
 
 
 @router.get("/builds/{build_id}", summary="One build", responses=responses(401, 404))
@@ -214,10 +213,10 @@ def get_log(request: Request, build_id: int, session: SessionDep, viewer: Viewer
     return StreamingResponse(body(), media_type="text/plain; charset=utf-8", headers=headers)
 
 
-def write_key(build: Build) -> str:
-    """Write the place of a build in a list as it stands in addresses."""
-    started_at, build_id = build_rows.key_of(build)
-    return f"{int(started_at.timestamp() * 1_000_000)}-{build_id}"
+def next_page(request: Request, key: BuildKey) -> str:
+    """Return the address at which a list goes on after a build."""
+    url = request.url.include_query_params(before=f"{int(key[0].timestamp() * 1_000_000)}-{key[1]}")
+    return f"{base_url(request)}{url.path}?{url.query}"
 
 
 def read_key(text: str | None) -> BuildKey | None:
@@ -260,7 +259,8 @@ def _links(request: Request, build: Build) -> dict[str, Any]:
     }
 
 
-def _summarize(request: Request, build: Build) -> BuildSummary:
+def summarize(request: Request, build: Build) -> BuildSummary:
+    """Describe a build as it stands in lists."""
     names = ("started_at", "duration_seconds", "outcome", "builder", "format", "seconds_avoided", "headline_break")
     figures = {name: getattr(build, name) for name in ("cacheable", "hits", "misses", "unknown", "seconds_spent")}
     return BuildSummary.model_validate(

@@ -4,8 +4,9 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, Select, func, select, tuple_, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.orm import Session
 
@@ -219,15 +220,14 @@ def group_by_image(steps: Sequence[Step], images: Sequence[int | None]) -> dict[
     return dict(grouped)
 
 
-def load_executions(session: Session, instruction: Instruction, limit: int = 60) -> Sequence[Row[StepRow, Build]]:
-    """What an instruction did in the latest builds of its image that had it, newest first."""
-    newest = (
-        select(BuildImage.build_id)
-        .where(BuildImage.image_id == instruction.image_id)
-        .order_by(BuildImage.started_at.desc(), BuildImage.build_id.desc())
-        .limit(limit)
-        .subquery()
-    )
+def load_executions(
+    session: Session, instruction: Instruction, limit: int = 60, *, before: tuple[datetime, int] | None = None
+) -> Sequence[Row[StepRow, Build]]:
+    """What an instruction did in the latest builds of its image that had it, newest first.
+
+    `before` is a key of `load_keys`, (started_at, id): only older builds are looked at.
+    """
+    newest = _select_keys(instruction, before).limit(limit).subquery()
     return session.execute(
         select(StepRow, Build)
         .join(newest, newest.c.build_id == StepRow.build_id)
@@ -235,3 +235,18 @@ def load_executions(session: Session, instruction: Instruction, limit: int = 60)
         .where(StepRow.instruction_id == instruction.id)
         .order_by(Build.started_at.desc(), Build.id.desc(), StepRow.position)
     ).all()
+
+
+def load_keys(
+    session: Session, instruction: Instruction, limit: int = 60, *, before: tuple[datetime, int] | None = None
+) -> list[tuple[datetime, int]]:
+    """The keys of the latest builds of an instruction's image, newest first, whether or not they had it."""
+    return [(row.started_at, row.build_id) for row in session.execute(_select_keys(instruction, before).limit(limit))]
+
+
+def _select_keys(instruction: Instruction, before: tuple[datetime, int] | None) -> Select[datetime, int]:
+    key = (BuildImage.started_at, BuildImage.build_id)
+    statement = select(*key).where(BuildImage.image_id == instruction.image_id)
+    if before is not None:
+        statement = statement.where(tuple_(*key) < tuple_(*before, types=[column.type for column in key]))
+    return statement.order_by(*(column.desc() for column in key))

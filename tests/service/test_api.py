@@ -18,6 +18,7 @@ from store.database import transaction
 from store.models import Delivery
 from store.queries import repositories
 from tests.factories import make_build, make_step, make_team, save_build
+from tests.histories import save_history
 from tests.serving import ROOT
 from workers.schedule import roll_up_dirty_days
 from workers.tasks.ingest import ingest
@@ -230,3 +231,99 @@ def test_deliveries_are_listed_by_state(
         newest = session.get_one(Delivery, get("teams/acme/deliveries?limit=1").json()["deliveries"][0]["id"])
         newest.state = "failed"
     assert [each["id"] for each in get("teams/acme/deliveries?state=failed").json()["deliveries"]] == [newest.id]
+
+
+# -- two builds side by side, and one instruction over time ------------------------------------------------------------
+
+
+@pytest.fixture
+def history(team: SimpleNamespace) -> list[int]:
+    """A cold build, a warm one, and one whose second line was edited."""
+    cold = make_build(make_step("COPY . ."), make_step("RUN make", duration_seconds=10.0))
+    warm = make_build(make_step("COPY . .", cached=True), make_step("RUN make", cached=True))
+    edited = make_build(make_step("COPY . .", cached=True), make_step("RUN make all", duration_seconds=14.0))
+    start = datetime.now(UTC) - timedelta(days=3)
+    with transaction() as session:
+        repository = repositories.get_or_create_repository(session, team.id, "acme/api")
+        return [
+            save_build(session, repository, build, at=start + timedelta(hours=number), branch="main")[0]
+            for number, build in enumerate((cold, warm, edited))
+        ]
+
+
+def test_two_builds_are_compared(get: Callable[..., httpx.Response], history: list[int]) -> None:
+    cold, warm, edited = history
+    answer = get(f"builds/{warm}/compare/{cold}").json()
+    assert (answer["before"]["id"], answer["after"]["id"]) == (cold, warm)
+    assert [(pair["change"], pair["after"]["text"]) for pair in answer["steps"]] == [
+        ("cache", "COPY . ."),
+        ("cache", "RUN make"),
+    ]
+    assert answer["steps"][1]["before"]["seconds"] == 10.0
+    assert answer["steps"][1]["seconds_more"] is None
+    assert {"name": "branch", "target": None, "is_same": True, "before": "main", "after": "main"} in answer["inputs"]
+    assert (answer["changed_files"], answer["more_changed_files"]) == (None, 0)
+    longer = get(f"builds/{edited}/compare/{cold}").json()["steps"][1]
+    assert (longer["change"], longer["seconds_more"]) == ("reworded", 4.0)
+
+
+def test_a_step_that_one_build_lacks_is_added_or_removed(
+    get: Callable[..., httpx.Response], team: SimpleNamespace, history: list[int]
+) -> None:
+    with transaction() as session:
+        repository = repositories.get_or_create_repository(session, team.id, "acme/other")
+        longer = make_build(make_step("COPY . ."), make_step("RUN make"), make_step("RUN strip /app --all --verbose"))
+        other = save_build(session, repository, longer)[0]
+    added = get(f"builds/{other}/compare/{history[0]}").json()["steps"]
+    assert [(pair["change"], pair["before"] is None) for pair in added][-1] == ("added", True)
+    removed = get(f"builds/{history[0]}/compare/{other}").json()["steps"]
+    assert [(pair["change"], pair["after"] is None) for pair in removed][-1] == ("removed", True)
+
+
+def test_a_build_is_compared_with_the_last_good_one(get: Callable[..., httpx.Response], history: list[int]) -> None:
+    assert get(f"builds/{history[2]}/compare").json()["before"]["id"] == history[1]
+    assert get(f"builds/{history[0]}/compare").status_code == 404
+
+
+def test_what_went_into_both_builds_is_told(get: Callable[..., httpx.Response], team: SimpleNamespace) -> None:
+    with transaction() as session:
+        repository = repositories.get_or_create_repository(session, team.id, "acme/toolbox")
+        save_history(session, repository, last=datetime.now(UTC))
+        found = repository.id
+    newest = get(f"repositories/{found}/builds").json()["builds"]
+    answer = get(f"builds/{newest[0]['id']}/compare/{newest[1]['id']}").json()
+    inputs = {one["name"]: one for one in answer["inputs"]}
+    assert not inputs["commit"]["is_same"]
+    assert inputs["dockerfile"]["before"].startswith("FROM toolbox:1")
+    assert [one["is_same"] for one in answer["inputs"]] == sorted(one["is_same"] for one in answer["inputs"])
+    assert answer["changed_files"]
+    assert answer["changed_files"][0].keys() == {"path", "status"}
+
+
+def test_an_instruction_tells_its_history_page_by_page(
+    get: Callable[..., httpx.Response], team: SimpleNamespace, history: list[int]
+) -> None:
+    page = get(f"builds/{history[1]}/steps/1", params={"limit": 2}).json()
+    assert (page["keyword"], page["executions_timed"]) == ("RUN", 2)
+    assert page["reference_seconds"] == pytest.approx(11.6)
+    assert page["figures"] == {"hits": 1, "misses": 1, "breaks": 1, "median_seconds": 14.0}
+    seen = page["executions"]
+    page = httpx.get(page["next"], headers={"authorization": f"Bearer {team.read}"}).json()
+    assert page["next"] is None
+    seen += page["executions"]
+    assert [one["build_id"] for one in seen] == history[::-1]
+    assert [one["seconds"] for one in seen] == [14.0, None, 10.0]
+    assert [one["cause"] for one in seen][1] is None
+
+
+@pytest.mark.parametrize("position", ["0", "99", "-1", "9999999999"])
+def test_a_step_that_is_no_instruction_has_no_history(
+    get: Callable[..., httpx.Response], team: SimpleNamespace, position: str
+) -> None:
+    with transaction() as session:
+        repository = repositories.get_or_create_repository(session, team.id, "acme/api")
+        internal = make_build(make_step("[internal] load metadata", kind="internal", instruction=None))
+        build = save_build(session, repository, internal)[0]
+    answer = get(f"builds/{build}/steps/{position}")
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == f"Build {build} has no instruction at step {position}."
