@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cachescope.formats._buildkit import STEP_CAP
-from cachescope.formats._neighbours import ESCAPES
+from cachescope.formats._neighbours import ESCAPES, is_elision
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import is_cacheable, keyword_of
 from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepKind, StepStatus
@@ -160,7 +160,7 @@ class BuildahBuilds:
         if self._is_full:
             return False
         if head.text.startswith("COMMIT") and head.total is None:  # buildah up to 1.18 numbers it
-            return self._commit_as_step(head)
+            return self._commit_as_step(head, is_elided=bool(above) and is_elision(above[-1]))
         keyword = keyword_of(head.text)
         if keyword is None or (head.total is not None and head.number > head.total):
             return False
@@ -179,13 +179,15 @@ class BuildahBuilds:
         if step.cached and arrow is not None:
             step.image = arrow[-64:]
 
-    def commit(self, name: str, place: Place) -> None:
-        """Take `COMMIT name`: the steps are over, the image is written."""
+    def commit(self, name: str, place: Place, *, is_elided: bool) -> None:
+        """Take `COMMIT name`: the steps are over, the image is written; lines above it may have been left out."""
         if self._live and self._live[-1].outcome is Outcome.INCOMPLETE and self._live[-1].steps:
             build = self._live[-1]
             step = build.steps[-1]
             if step.head.total is not None and step.head.number != step.head.total:
-                return
+                if not is_elided:
+                    return  # output
+                self._note_gap_before_end(build)
             build.committed_at, build.commit_name = place.ordinal, name or None
             build.last_line = place.line
             step.output_lines = _lines_between(step, place, ())
@@ -308,9 +310,7 @@ class BuildahBuilds:
             return False
         else:
             missed = f"step {last.head.number} and step {head.number} of {head.total}"
-            last.status = StepStatus.UNKNOWN if last.cached is None else StepStatus.DONE
-            if last.cached:
-                last.status = StepStatus.CACHED
+            _leave_before_gap(last)
         build.notes.append(f"Lines are missing {'before' if last is None else 'between'} {missed}.")
         self._append(build, head, keyword)
         return True
@@ -336,10 +336,19 @@ class BuildahBuilds:
         )
         return True
 
-    def _commit_as_step(self, head: Headline) -> bool:
-        if not self._live or not self._live[-1].steps or head.number != self._live[-1].steps[-1].head.number + 1:
+    def _note_gap_before_end(self, build: _OpenBuild) -> None:
+        last = build.steps[-1]
+        build.notes.append(f"Lines are missing between step {last.head.number} and the end of the build.")
+        _leave_before_gap(last)
+
+    def _commit_as_step(self, head: Headline, *, is_elided: bool) -> bool:
+        if not self._live or not self._live[-1].steps:
             return False
         build = self._live[-1]
+        if head.number != build.steps[-1].head.number + 1:
+            if not is_elided or head.number <= build.steps[-1].head.number:
+                return False
+            self._note_gap_before_end(build)
         build.committed_at, build.commit_name = head.place.ordinal, head.text[6:].strip() or None
         build.last_line = head.place.line
         return True
@@ -470,6 +479,13 @@ def _frozen_step(step: _Step, build: _OpenBuild, *, is_ended: bool) -> Step:
         output_lines=step.output_lines,
         line=head.place.line,
     )
+
+
+def _leave_before_gap(step: _Step) -> None:
+    """Say what is known of a step whose end is missing from the log."""
+    step.status = StepStatus.UNKNOWN if step.cached is None else StepStatus.DONE
+    if step.cached:
+        step.status = StepStatus.CACHED
 
 
 def _lines_between(step: _Step, place: Place, above: Sequence[bytes]) -> int:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from cachescope.formats._buildkit import STEP_CAP
-from cachescope.formats._neighbours import ESCAPES, visible
+from cachescope.formats._neighbours import ESCAPES, is_elision, visible
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import is_cacheable, keyword_of
 from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepDraft, StepKind, StepStatus
@@ -72,13 +72,6 @@ _SURE_WORDS = (
     b"invalid mount",
     b"/var/lib/docker/",
     b"cannot stop",
-)
-# How people leave lines out where they quote a log: `...`, `[…]`, `<snip>`, `# output omitted`.
-_ELISION = re.compile(
-    rb"[ \t]{0,16}(?:[\[(<#/*-]{1,4} ?)?"
-    rb"(?:(?:\.|\xe2\x80\xa6){1,60}|(?:[a-z]{1,12} ){0,3}(?:snip|snipped|omitted|truncated))"
-    rb"(?: ?[\])>*/-]{1,4})?\s{0,16}",
-    re.IGNORECASE,
 )
 _PULL_PROGRESS = re.compile(
     rb"(?:[0-9a-f]{12}: )?"
@@ -276,7 +269,7 @@ class DockerBuilds:
         if self._continue_where_removed(head, keyword, lines, above):
             return True
         ends_step = bool(lines) and self._ends_step(lines[-1])
-        is_elided = bool(lines) and head.number > 1 and _ELISION.fullmatch(lines[-1]) is not None
+        is_elided = bool(lines) and head.number > 1 and is_elision(lines[-1])
         return (
             self._continue(head, keyword, above, ends_step)
             or self._start(head, keyword, service)
@@ -658,6 +651,14 @@ class DockerBuilds:
                 likely = text[:4096].decode(errors="replace"), line.at
         return likely
 
+    def _shows_failure(self, step: _Step) -> bool:
+        """Tell whether an error stands below a step; what runs no command prints nothing else."""
+        if self._error(sure_only=True) is not None:
+            return True
+        lines = (visible(self._strip(raw).text).strip() for raw in self.output[:_OUTPUT_HEAD].split(b"\n"))
+        first = next((text for text in lines if text), b"")
+        return step.keyword != "RUN" and _LIKELY_ERROR.search(first[:1024]) is not None
+
     def _warn(self, text: str) -> None:
         if len(self._warnings) < _WARNING_CAP and text not in self._warnings:
             self._warnings.append(text)
@@ -665,7 +666,7 @@ class DockerBuilds:
     def _freeze(self, build: _OpenBuild, is_newest: bool) -> FoundBuild | None:
         last = build.last
         if not build.confirmed and not (
-            build.began_late and is_newest and last.cached is False and self._error(sure_only=True) is not None
+            build.began_late and is_newest and last.cached is False and self._shows_failure(last)
         ):
             return None  # the step that failed may be all that somebody copied
         outcome, error, status, cached = build.outcome, build.error, last.status, last.cached
@@ -781,11 +782,13 @@ def _state_at_the_end(step: _Step, output: bytes) -> tuple[StepStatus, bool | No
     if step.keyword != "FROM" and step.cached:
         return StepStatus.CACHED, True
     lines = [line for line in output.splitlines()[-8:] if line.strip()]
+    if len(lines) > 1 and b"Removing intermediate container " in lines[-1]:
+        lines[-2:] = reversed(lines[-2:])  # up to 17.05 below the image's id
     arrow = arrow_of(lines[-1]) if lines else None
     is_done = arrow is not None and _IMAGE_ID.fullmatch(arrow) is not None
     if is_done and step.keyword == "RUN":
         is_done = len(lines) > 1 and b"ntermediate container " in lines[-2]
-    if is_done:
+    if is_done or (arrow == b"" and step.keyword == "FROM"):
         return StepStatus.DONE, False
     return StepStatus.RUNNING, False if step.keyword == "FROM" else step.cached
 

@@ -6,6 +6,13 @@ from collections.abc import Callable
 from cachescope.prefixes.base import Line
 
 ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?]{0,32}[A-Za-z]|\][^\x07\x1b\n]{0,2048}(?:\x07|\x1b\\))")
+# How people leave lines out where they quote a log: `...`, `[…]`, `<snip>`, `# output omitted`.
+_ELISION = re.compile(
+    rb"[ \t]{0,16}(?:[\[(<#/*-]{1,4} ?)?"
+    rb"(?:(?:\.|\xe2\x80\xa6){1,60}|(?:[a-z]{1,12} ){0,3}(?:snip|snipped|omitted|truncated))"
+    rb"(?: ?[\])>*/-]{1,4})?\s{0,16}",
+    re.IGNORECASE,
+)
 _REACH = 4096
 _WORDS = tuple(bytes([letter]) for letter in b"abcdefghijklmnopqrstuvwxyz.'\")")
 """How no wrapper's prefix ends."""
@@ -19,6 +26,11 @@ def visible(text: bytes) -> bytes:
         text = text.rstrip(b"\r")
         text = text[text.rfind(b"\r") + 1 :]
     return text
+
+
+def is_elision(line: bytes) -> bool:
+    """Tell whether a line says no more than that lines were left out."""
+    return _ELISION.fullmatch(line) is not None
 
 
 class Neighbours:
@@ -55,20 +67,26 @@ class Neighbours:
         lines.reverse()
         return lines
 
-    def below(self, chunk: bytes, position: int) -> tuple[bytes, int] | None:
+    def below(self, chunk: bytes, position: int, *, is_wrapped: bool) -> tuple[bytes, int] | None:
         """Return the first whole line from `position` on that is not blank, and where it ends.
 
-        Blank ones come from tools that print each message of the engine as a line of its own.
+        Blank ones come from tools that print each message of the engine as a line of its own. Where the line above
+        stands in a wrapper, one without it is the rest of that line: a terminal has broken it.
         """
         for _ in range(4):
             end = chunk.find(b"\n", position)
             if end < 0:
                 return None
             line = chunk[position:end]
-            if not self._is_blank(line):
+            if not self._is_blank(line) and not (is_wrapped and self._is_bare(line)):
                 return line, end
             position = end + 1
         return None
+
+    def _is_bare(self, line: bytes) -> bool:
+        if any(mark in line for mark in self._marks):
+            return False
+        return len(self._strip(line).text) == len(line.rstrip(b"\r"))
 
     def _is_blank(self, line: bytes) -> bool:
         if line.endswith(_WORDS):

@@ -16,7 +16,7 @@ Printed by github.com/containers/buildah, imagebuildah/stage_executor.go. Times 
 import re
 
 from cachescope.formats._buildah_builds import BuildahBuilds, Headline, Place
-from cachescope.formats._neighbours import Neighbours, visible
+from cachescope.formats._neighbours import Neighbours, is_elision, visible
 from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.instructions import keyword_of
 from cachescope.prefixes.base import LinePrefix
@@ -124,7 +124,9 @@ class _BuildahParser:
         elif _FULL_ID.fullmatch(text.strip()) and builds.ends_with(text.strip()):
             builds.written(text.strip().decode(), place)
         elif commit := _COMMIT.fullmatch(text):
-            builds.commit((commit[1] or b"").decode(errors="replace"), place)
+            above = self._neighbours.above(chunk, start, 1)
+            name = (commit[1] or b"").decode(errors="replace")
+            builds.commit(name, place, is_elided=bool(above) and is_elision(self._strip(above[-1]).text))
         elif _AT_STEP.match(text) is not None:
             builds.fail(_message(text), place, is_sure=True)
         elif builds.is_inside and not builds.runs_command and _ERROR.match(text):

@@ -37,6 +37,7 @@ _ARROWS = re.compile(rb"---(?:>|&gt;) (?:Using cache|Running in [0-9a-f]{6}|[0-9
 _BUILT = re.compile(rb"Successfully built ((?:sha256:)?[0-9a-f]{6,64})\s*")
 _TAGGED = re.compile(rb"Successfully tagged (\S{1,512})\s*")
 _CODE = re.compile(rb"\d{0,9}")
+_BLANKS = (b" ", b"\t")
 _COMPOSE = re.compile(rb"Building ([A-Za-z0-9_.-]{1,255})\s*")
 
 
@@ -47,6 +48,8 @@ class _ClassicParser:
         self._ordinal = 1
         self.counted: int | None = None
         self._last_line = 0
+        self._is_wrapped = False
+        """The last headline stands behind a wrapper's prefix."""
         self._neighbours = Neighbours(prefix.strip, b"---", b"ntermediate container ", b"uccessfully ")
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]]:
@@ -68,6 +71,8 @@ class _ClassicParser:
             text = line.text
             if b"\x1b" in text or b"\r" in text:
                 text = visible(text)
+            if text.startswith(_BLANKS):
+                text = text.lstrip()  # in a list of a text, in a hand's copy
             if text.startswith(b"Step "):
                 # An unterminated line may go on: it announces nothing yet.
                 headline = _HEADLINE.fullmatch(text) if end < len(chunk) else None
@@ -78,6 +83,7 @@ class _ClassicParser:
                     printed_from = start
                 if self._read_headline(headline, chunk, start, Place(number, ordinal, line.at)):
                     printed_from = end
+                    self._is_wrapped = not chunk[start:end].lstrip(b" \t\x1b").startswith(b"Step ")
                     if builds.awaits_line:
                         self._read_below(chunk, end + 1)
             elif text.startswith(b"Successfully "):
@@ -127,7 +133,7 @@ class _ClassicParser:
         return [line.decode(errors="replace") for line in lines if line.startswith(b"DEPRECATED: ")]
 
     def _read_below(self, chunk: bytes, position: int) -> None:
-        below = self._neighbours.below(chunk, position)
+        below = self._neighbours.below(chunk, position, is_wrapped=self._is_wrapped)
         if below is not None:
             self._builds.below_headline(below[0])
 
@@ -146,13 +152,13 @@ class _ClassicParser:
 
 
 class _Classic:
-    needles = (b"Step 1", b"Step 0", b"---> ", b"---&gt; ", _CONTEXT)
+    needles = (b"Step ", b"---> ", b"---&gt; ", _CONTEXT)
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return how much of what the classic builder prints around a step is there."""
         has_headline = has_first = has_context = has_end = False
         for _, _, line in _marked(head, prefix.strip):
-            text = visible(line.text)
+            text = visible(line.text).lstrip()
             headline = _HEADLINE.fullmatch(text)
             if headline is not None:
                 is_known = keyword_of(headline[3].decode(errors="replace")) is not None

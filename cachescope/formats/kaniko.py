@@ -443,7 +443,13 @@ def _frozen(build: _OpenBuild) -> FoundBuild:
     outcome = build.outcome
     last = build.steps[-1] if build.steps else None
     # Before 1.6 kaniko said nothing about its push: CMD or ENTRYPOINT are where an image ends.
-    if outcome is Outcome.INCOMPLETE and not build.tells_stages and last and last.keyword in ("CMD", "ENTRYPOINT"):
+    if (
+        outcome is Outcome.INCOMPLETE
+        and not build.tells_stages
+        and not build.tags
+        and last
+        and last.keyword in ("CMD", "ENTRYPOINT")
+    ):
         outcome = Outcome.SUCCEEDED
     duration = None
     if build.ended_at is not None and build.started_at is not None:
