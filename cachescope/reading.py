@@ -16,6 +16,7 @@ from cachescope.formats import FORMATS
 from cachescope.formats.base import DocumentFormat, FoundBuild, LogFormat, LogParser
 from cachescope.model import Build, LogReading
 from cachescope.prefixes import PREFIXES
+from cachescope.prefixes._stamps import DAY
 from cachescope.prefixes.base import FittingPrefix, Line, LinePrefix, Unwrapper, UnwrappingPrefix
 
 LINE_CAP = 256 * 1024
@@ -576,7 +577,9 @@ def _numbered(chunk: bytes, line: int, spans: list[tuple[int, int]]) -> Iterator
 def _merge(found: list[tuple[float, FoundBuild]]) -> Iterator[Build]:
     """Yield the builds in the order of the log, each with the line where it begins."""
     for _, item in _merged(found)[:_BUILD_CAP]:
-        yield item.build if item.build.line is not None else replace(item.build, line=item.first_line)
+        build = item.build if item.build.line is not None else replace(item.build, line=item.first_line)
+        is_dated = build.started_at is None or build.started_at >= DAY
+        yield build if is_dated else replace(build, started_at=None)
 
 
 def _merged(found: list[tuple[float, FoundBuild]]) -> list[tuple[float, FoundBuild]]:

@@ -10,6 +10,7 @@ from cachescope.formats._neighbours import ESCAPES, is_elision
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import is_cacheable, keyword_of
 from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepKind, StepStatus
+from cachescope.prefixes._stamps import elapsed
 
 MAX_STEPS = STEP_CAP
 MAX_TEXT_BYTES = 24 * 1024 * 1024
@@ -400,8 +401,7 @@ class BuildahBuilds:
         if keyword == "FROM":
             stage = _begin_stage(build, head)
         step = _Step(head, keyword, stage)
-        if head.place.at is not None and build.started_at is not None:
-            step.started_seconds = round(max(0.0, head.place.at - build.started_at), 6)
+        step.started_seconds = elapsed(build.started_at, head.place.at)
         build.steps.append(step)
         build.chains[head.chain] = step
         build.last_line = head.place.line
@@ -413,8 +413,7 @@ class BuildahBuilds:
         step.output_lines = step.output_lines or _lines_between(step, place, above)
         step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
         step.cached, step.error = bool(step.cached), None
-        if place.at is not None and start.at is not None:
-            step.duration = round(max(0.0, place.at - start.at), 6)
+        step.duration = elapsed(start.at, place.at)
 
     def _warn(self, text: str) -> None:
         if len(self._warnings) < 20 and text not in self._warnings:
@@ -423,9 +422,6 @@ class BuildahBuilds:
     def _freeze(self, build: _OpenBuild, output: bytes) -> FoundBuild | None:
         if not build.confirmed or not build.steps:
             return None
-        duration = None
-        if build.ended_at is not None and build.started_at is not None:
-            duration = round(max(0.0, build.ended_at - build.started_at), 6)
         lines = [line for line in output.split(b"\n")[-8:] if line.strip()]
         is_ended = bool(lines) and _is_image(arrow_of(lines[-1]))
         return FoundBuild(
@@ -435,7 +431,7 @@ class BuildahBuilds:
                 outcome=build.outcome,
                 error=build.error,
                 started_at=build.started_at,
-                duration_seconds=duration,
+                duration_seconds=elapsed(build.started_at, build.ended_at),
                 images=tuple(build.images),
                 base_images=tuple(build.base_images),
                 warnings=tuple(build.warnings),

@@ -22,6 +22,7 @@ from cachescope.formats._neighbours import ESCAPES, is_elision, visible
 from cachescope.formats.base import FoundBuild
 from cachescope.instructions import is_cacheable, keyword_of
 from cachescope.model import BaseImage, Build, BuiltImage, Outcome, Step, StepDraft, StepKind, StepStatus
+from cachescope.prefixes._stamps import elapsed
 from cachescope.prefixes.base import Line
 
 MAX_STEPS = STEP_CAP
@@ -590,7 +591,7 @@ class DockerBuilds:
         step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
         step.error = None
         step.output_lines = between - own if between > own else 0
-        step.duration = _between(step.at, at)
+        step.duration = elapsed(step.at, at)
 
     @staticmethod
     def _read_end(build: _OpenBuild, step: _Step, lines: Sequence[bytes]) -> int:
@@ -616,7 +617,7 @@ class DockerBuilds:
         build.last_line = max(build.last_line, line)
         step.status, step.cached, step.error = StepStatus.FAILED, False, message
         step.output_lines = max(0, ordinal - step.ordinal - 1 - bool(step.container))
-        step.duration = _between(step.at, at)
+        step.duration = elapsed(step.at, at)
 
     def _settle(self) -> None:
         """Look for the failure of the newest build in what it printed last; another build begins."""
@@ -683,7 +684,7 @@ class DockerBuilds:
         steps = [_frozen_step(step, build) for step in build.steps[:-1]]
         state = replace(last, status=status, cached=cached, error=error if status is StepStatus.FAILED else None)
         if status is StepStatus.FAILED and state.duration is None:
-            state.duration = _between(last.at, ended_at)
+            state.duration = elapsed(last.at, ended_at)
         steps.append(_frozen_step(state, build))
         return FoundBuild(
             Build(
@@ -692,7 +693,7 @@ class DockerBuilds:
                 outcome=outcome,
                 error=error,
                 started_at=build.started_at,
-                duration_seconds=_between(build.started_at, ended_at),
+                duration_seconds=elapsed(build.started_at, ended_at),
                 context_bytes=build.context_bytes,
                 images=images,
                 base_images=tuple(build.base_images),
@@ -732,13 +733,6 @@ def _nothing(count: int) -> Sequence[bytes]:
     return ()
 
 
-def _between(start: float | None, end: float | None) -> float | None:
-    """Return the seconds from one time to another; a CI's clock may be set back."""
-    if start is None or end is None:
-        return None
-    return round(end - start, 6) if end > start else 0.0
-
-
 def _frozen_step(step: _Step, build: _OpenBuild) -> Step:
     return StepDraft(
         StepKind.INSTRUCTION,
@@ -752,7 +746,7 @@ def _frozen_step(step: _Step, build: _OpenBuild) -> Step:
         index=step.number,
         total=step.total,
         instruction=step.keyword,
-        started_seconds=_between(build.started_at, step.at),
+        started_seconds=elapsed(build.started_at, step.at),
         duration_seconds=step.duration,
         error=step.error,
         output_lines=step.output_lines,

@@ -27,7 +27,7 @@ from cachescope.formats._neighbours import visible
 from cachescope.formats.base import FoundBuild, LogParser
 from cachescope.instructions import KEYWORDS, is_cacheable
 from cachescope.model import BaseImage, Build, BuiltImage, CacheTransfer, Outcome, Step, StepKind, StepStatus
-from cachescope.prefixes._stamps import parse_stamp
+from cachescope.prefixes._stamps import elapsed, parse_stamp
 from cachescope.prefixes.base import LinePrefix
 
 _TEXT_CAP = 32 * 1024
@@ -232,9 +232,7 @@ class _KanikoParser:
             self._warnings = [warning]
             return
         self._end_step(build, message)
-        started = None
-        if message.at is not None and build.started_at is not None:
-            started = round(max(0.0, message.at - build.started_at), 6)
+        started = elapsed(build.started_at, message.at)
         step = _Step(text, keyword, build.stage, message.line, message.at, started, told_at=message.line)
         if build.from_cache[text] > 0:
             build.from_cache[text] -= 1
@@ -256,8 +254,7 @@ class _KanikoParser:
         step.status = StepStatus.CACHED if step.cached else StepStatus.DONE
         if step.output_from is not None and not step.is_snapshot_taken:
             step.output_lines = max(0, message.line - step.output_from - 1)
-        if message.at is not None and step.at is not None:
-            step.duration = round(max(0.0, message.at - step.at), 6)
+        step.duration = elapsed(step.at, message.at)
 
     def _read_words(self, build: _OpenBuild, message: _Message) -> None:
         text = message.text
@@ -451,9 +448,6 @@ def _frozen(build: _OpenBuild) -> FoundBuild:
         and last.keyword in ("CMD", "ENTRYPOINT")
     ):
         outcome = Outcome.SUCCEEDED
-    duration = None
-    if build.ended_at is not None and build.started_at is not None:
-        duration = round(max(0.0, build.ended_at - build.started_at), 6)
     digest = next((digest for digest in build.tags.values() if digest), None)
     return FoundBuild(
         Build(
@@ -462,7 +456,7 @@ def _frozen(build: _OpenBuild) -> FoundBuild:
             outcome=outcome,
             error=build.error,
             started_at=build.started_at,
-            duration_seconds=duration,
+            duration_seconds=elapsed(build.started_at, build.ended_at),
             images=(BuiltImage(digest=digest, tags=tuple(build.tags)),) if build.tags else (),
             cache_imports=tuple(CacheTransfer(ref=ref, succeeded=hit or None) for ref, hit in build.looked_up.items()),
             cache_exports=tuple(CacheTransfer(ref=ref or None, succeeded=ok) for ref, ok in build.pushed_cache.items()),

@@ -9,6 +9,11 @@ STAMP = (
     rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d):(\d\d)(?:[.,](\d{1,9})\d{0,9})?(Z|[+-]\d\d:?\d\d| UTC| [+-]\d{4})"
 )
 _STAMP = re.compile(STAMP)
+DAY = 86_400
+"""Times below it are those of a clock that tells no date."""
+_CLOCK = re.compile(
+    rb"(?<![0-9:.])([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?(?![0-9:])(?: ?([AaPp])\.?[Mm])?"
+)
 
 _POWERS = tuple(10**digits for digits in range(10))
 _minutes: dict[tuple[bytes, bytes], float | None] = {}
@@ -23,6 +28,31 @@ def seconds_of(match: re.Match[bytes]) -> float | None:
         return None
     seconds = base + int(second)
     return seconds + int(fraction) / _POWERS[len(fraction)] if fraction else seconds
+
+
+def clock_of(prefix: bytes) -> float | None:
+    """Return the seconds since midnight of a time of day without its date; None where there is none.
+
+    Such a time is no moment: it dates no build, but tells how long a step took.
+    """
+    match = _CLOCK.search(prefix)
+    if match is None:
+        return None
+    hour, minute, second, fraction, half = match.groups()
+    hours = int(hour) if half is None else int(hour) % 12 + (12 if half in b"Pp" else 0)
+    if hours > 23 or int(minute) > 59 or int(second) > 60:
+        return None
+    seconds = hours * 3600.0 + int(minute) * 60 + int(second)
+    return seconds + int(fraction) / _POWERS[len(fraction)] if fraction else seconds
+
+
+def elapsed(start: float | None, end: float | None) -> float | None:
+    """Return the seconds from one time to another; a clock may be set back, one without a date begins anew each day."""
+    if start is None or end is None:
+        return None
+    if end < start < DAY:
+        end += DAY
+    return round(end - start, 6) if end > start else 0.0
 
 
 def parse_stamp(text: str) -> float | None:

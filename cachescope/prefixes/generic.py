@@ -14,13 +14,13 @@ from collections import Counter
 
 import orjson
 
-from cachescope.prefixes._stamps import STAMP, parse_stamp, seconds_of
+from cachescope.prefixes._stamps import STAMP, clock_of, parse_stamp, seconds_of
 from cachescope.prefixes.base import Line, LinePrefix
 
 _MARKER = re.compile(
     rb"#[0-9]{1,6} (?:\[[^\]\n]{1,200}\] |DONE [0-9.]{1,9}s|CACHED|ERROR: |[0-9]{1,6}\.[0-9]{1,3} "
     rb"|transferring |exporting )"
-    rb"|Step [0-9]{1,4}/[0-9]{1,4} : [A-Z]"
+    rb"|Step [0-9]{1,4}(?:/[0-9]{1,4})? : [A-Z]"
     rb"|(?:\[[a-z0-9]{2,20}/[a-z0-9/]{1,40}\] )?(?:\[[0-9]{1,3}/[0-9]{1,3}\] )?STEP [0-9]{1,4}(?:/[0-9]{1,4})?: [A-Z]"
     rb"|(?<=\] )INFO\[[0-9]{4}\] "
     rb"(?:[A-Z]{3,11} |Retrieving image |Unpacking rootfs |Taking snapshot |Executing [0-9]|[Cc]md: )"
@@ -83,7 +83,8 @@ class _Fitted:
         line = line.rstrip(b"\r\n")
         match = self._shape.match(line)
         if match is None:
-            return Line(line)
+            # An editor that takes blanks off line ends leaves less than the whole prefix of a blank line.
+            return Line(b"" if len(line) <= _LONGEST and self._shape.fullmatch(line + b" ") else line)
         return Line(line[match.end() :], _time_in(match[0]))
 
 
@@ -169,13 +170,13 @@ def _column(words: tuple[bytes, ...]) -> bytes:
 
 
 def _time_in(prefix: bytes) -> float | None:
-    """Return the time that stands in a prefix; one without a zone is taken as UTC."""
+    """Return the time that stands in a prefix; one without a zone is taken as UTC, one without a date is a clock's."""
     match = _ANY_STAMP.search(prefix)
     if match is not None:
         return seconds_of(match)
     zoneless = _ZONELESS.search(prefix)
     if zoneless is None:
-        return None
+        return clock_of(prefix)
     day, clock, fraction = zoneless.groups()
     return parse_stamp(f"{day.decode()}T{clock.decode()}.{fraction.decode() or '0'}Z")
 

@@ -4,12 +4,12 @@
     [2026-11-23T17:05:55.900Z] + docker build -t courier:1 .
     [2026-11-23T17:05:56.021Z] Sending build context to Docker daemon  4.096kB
 
-The Timestamper's older default prints `17:05:55  ` without a day: such lines are read, but have no time.
+The Timestamper's older default prints `17:05:55  ` without a day: that dates no build, but times its steps.
 """
 
 import re
 
-from cachescope.prefixes._stamps import STAMP, seconds_of
+from cachescope.prefixes._stamps import STAMP, clock_of, seconds_of
 from cachescope.prefixes.base import Line
 
 _LINE = re.compile(rb"\[" + STAMP + rb"\] ?")
@@ -42,7 +42,7 @@ class _Jenkins:
         if match is not None:
             return Line(line[match.end() :], seconds_of(match))
         clock = _CLOCK.match(line)
-        return Line(line if clock is None else line[clock.end() :])
+        return Line(line) if clock is None else Line(line[clock.end() :], clock_of(clock[0]))
 
 
 PREFIX = _Jenkins()

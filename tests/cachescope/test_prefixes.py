@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachescope.prefixes import PREFIXES
-from cachescope.prefixes._stamps import parse_stamp
+from cachescope.prefixes._stamps import clock_of, elapsed, parse_stamp
 from cachescope.prefixes.base import FittingPrefix
 from cachescope.reading import StackedPrefix, read_builds, recognise_prefix
 
@@ -120,3 +120,41 @@ def test_dates_do_not_fill_the_memory():
     for year in range(1000, 2100):
         assert parse_stamp(f"{year}-01-01T00:00:00Z") is not None
     assert parse_stamp("2026-11-23T17:05:49Z") == 1795453549.0
+
+
+@pytest.mark.parametrize(
+    ("prefix", "seconds"),
+    [
+        (b"17:19:08 [INFO] ", 62348.0),
+        (b"[09:00:00.250] ", 32400.25),
+        (b"5:40:51 PM: ", 63651.0),
+        (b"12:00:01 am ", 1.0),
+        (b"24:00:00 ", None),
+        (b"1:2:3 ", None),
+        (b"2001:db8:00:11:22 ", None),
+    ],
+)
+def test_a_time_of_day_counts_from_midnight(prefix, seconds):
+    assert clock_of(prefix) == seconds
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "seconds"),
+    [(None, 1.0, None), (1.0, None, None), (1.0, 3.5, 2.5), (86399.0, 2.0, 3.0), (1.7e9 + 1, 1.7e9, 0.0)],
+)
+def test_a_clock_without_a_date_begins_anew_at_midnight(start, end, seconds):
+    assert elapsed(start, end) == seconds
+
+
+def test_a_time_of_day_times_steps_and_dates_no_build():
+    log = b"""23:59:50 [INFO] DOCKER> Step 1/2 : FROM a
+23:59:50 [INFO] DOCKER> ---> 8bf61215f1ee
+23:59:58 [INFO] DOCKER> Step 2/2 : RUN b
+23:59:59 [INFO] DOCKER> ---> Running in 5173c22471c7
+00:00:03 [INFO] DOCKER> Removing intermediate container 5173c22471c7
+00:00:03 [INFO] DOCKER> ---> 6e02abb2dd21
+00:00:03 [INFO] DOCKER> Successfully built 6e02abb2dd21
+"""
+    build = read_builds([log]).builds[0]
+    assert [step.duration_seconds for step in build.steps] == [8.0, 5.0]
+    assert (build.started_at, build.duration_seconds) == (None, 13.0)
