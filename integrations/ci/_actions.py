@@ -71,7 +71,9 @@ def read_run(event: dict[str, Any], ci: str) -> CIRun | Ignored:
         _common(event, told, ci)
         | {
             "job": read.joined(read.part(event, "workflow", "name") or told.get("name")),
-            "pull_request": read.number(read.part(pull, "number")) or read.pull_request(told.get("head_branch")),
+            "pull_request": read.number(read.part(pull, "number"))
+            or read.pull_request(told.get("head_branch"))
+            or pull_request_in_path(told.get("path")),
             "base_branch": read.branch(read.part(pull, "base", "ref")),
         },
         started=told.get("run_started_at") or told.get("started_at") or told.get("created_at"),
@@ -79,6 +81,11 @@ def read_run(event: dict[str, Any], ci: str) -> CIRun | Ignored:
         reference=_reference(event, run_id=run_id),
     )
     return replace(run, kind="run")
+
+
+def pull_request_in_path(path: object) -> int | None:
+    """Return the number in the path of a run at Gitea, which ends with the ref: `ci.yml@refs/pull/7/head`."""
+    return read.pull_request(path.rpartition("@")[2]) if isinstance(path, str) else None
 
 
 def _own_pull_request(event: dict[str, Any], told: dict[str, Any]) -> dict[str, Any] | None:

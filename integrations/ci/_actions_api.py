@@ -10,7 +10,7 @@ from typing import Any
 
 from cachescope.evidence import ChangedFile
 from integrations.ci import _bodies as read
-from integrations.ci._actions import read_job
+from integrations.ci._actions import pull_request_in_path, read_job
 from integrations.ci._api import FILE_BYTES, Api, NeverError, NotYetError, path_of
 from integrations.ci._app_tokens import installation_token
 from integrations.ci._archives import read_archive
@@ -47,7 +47,7 @@ class ActionsReader:
         pulls = read.rows(read.part(told, "pull_requests")) or self._pulls_of_commit(api, run, told)
         found = {
             "actor": read.text(read.part(told, "actor", "login")),
-            "pull_request": read.number(read.part(pulls, 0, "number")),
+            "pull_request": read.number(read.part(pulls, 0, "number")) or pull_request_in_path(read.part(told, "path")),
             "base_branch": read.branch(read.part(pulls, 0, "base", "ref")),
         }
         return read.pick(**found)
@@ -64,6 +64,7 @@ class ActionsReader:
         """Read the log of a job; one that stays away is looked for in the archive of its run."""
         repository, reference = repository_of(run), run.log_reference
         if job_id := reference.get("job_id"):
+            self.refuse_later(api, run)
             pieces = api.pieces(f"/repos/{repository}/actions/jobs/{job_id}/logs", cap_bytes)
             if pieces is not None:
                 return pieces
@@ -73,6 +74,17 @@ class ActionsReader:
         if archive is None:
             raise NotYetError("Its log is not there (yet): it is being written, or it was deleted.")
         return read_archive(archive, str(run.parameters.get("job") or "") if job_id else "", cap_bytes)
+
+    def refuse_later(self, api: Api, run: CIRun) -> None:
+        """Raise NeverError where the log of a job is that of a later attempt: up to Gitea 1.26 its id comes back.
+
+        Source: services/actions/rerun.go of 1.26, which sets the task of the job to none.
+        """
+        path = f"/repos/{repository_of(run)}/actions/jobs/{run.log_reference['job_id']}"
+        now = read.number(read.part(api.get(path), "run_attempt"), 1, 100_000)
+        attempt = run.parameters.get("attempt")
+        if now is not None and isinstance(attempt, int) and now > attempt:
+            raise NeverError(f"The job was run again, and its log is that of attempt {now}, not of {attempt}.")
 
     def _archive(self, api: Api, run: CIRun, cap_bytes: int) -> Iterator[bytes] | None:
         run_id, attempt = run.log_reference.get("run_id"), run.parameters.get("attempt") or 1
@@ -123,11 +135,22 @@ class ActionsReader:
         run_id = read.identity(run.get("id"))
         home = read.part(run, "repository") or {"full_name": name}
         for job in api.rows(f"/repos/{name}/actions/runs/{run_id}/jobs", "jobs", self.page_size):
-            if job.get("status") == "completed":
+            if job.get("status") == "completed" and not _is_copy(job, run):
                 event = {"action": "completed", "workflow_job": job, "repository": home}
                 told = read_job(event, self.ci)
                 if isinstance(told, CIRun):
                     yield told
+
+
+def _is_copy(job: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Whether a job was taken over from an earlier attempt, in which it was told of, by one that ran others again.
+
+    Source: execRerunPlan in services/actions/rerun.go of Gitea 1.27, which copies such jobs with their times.
+    """
+    attempt = read.number(run.get("run_attempt"), 2, 100_000)
+    started, began = read.time(job.get("started_at")), read.time(run.get("run_started_at") or run.get("started_at"))
+    is_of_attempt = attempt is not None and read.number(job.get("run_attempt")) == attempt
+    return is_of_attempt and started is not None and began is not None and started < began
 
 
 class GitHubReader(ActionsReader):
@@ -138,6 +161,9 @@ class GitHubReader(ActionsReader):
     prefix = "/api/v3"
     page_size: Mapping[str, str | int] = {"per_page": 100}
     ci = "github-actions"
+
+    def refuse_later(self, api: Api, run: CIRun) -> None:
+        """Never: each attempt of a job has an id of its own."""
 
     def connect(self, client: HttpClient, access: Access, run: CIRun | None = None) -> Api:
         """Open the API with a token, or with one of the App's installation that the event names."""

@@ -77,7 +77,7 @@ class Api:
             if not rows or answer is None or not _has_next(answer):
                 return
 
-    def pieces(self, path: str, cap_bytes: int, *, accept: str = "text/plain") -> Iterator[bytes] | None:
+    def pieces(self, path: str, cap_bytes: int, *, accept: str = "text/plain") -> Generator[bytes, None, None] | None:
         """Read a log as it comes; None for 404 and 410. Raises TooLargeError past the cap."""
         stream = self._pieces(path, cap_bytes, accept)
         if next(stream) == b"found":

@@ -90,7 +90,8 @@ def _repository(told: dict[str, Any]) -> str | None:
     name, project = read.part(told, "repository", "name"), read.part(told, "project", "name")
     if read.part(told, "repository", "type") == "TfsGit" and isinstance(name, str) and isinstance(project, str):
         return read.repository(f"{project}/{name}")
-    return read.repository(name)
+    # Of GitHub and Bitbucket the id is the name; everywhere else it is a UUID or an address.
+    return read.repository(name) or read.full_name(read.part(told, "repository", "id"))
 
 
 PROVIDER = Azure()

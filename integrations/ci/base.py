@@ -67,12 +67,14 @@ class CIRun:
             return None
         reference = self.log_reference
         named = next((name for name in ("job_id", "run_id", "build_id") if name in reference), None)
-        # A job's id is its own at each attempt; a run's comes back.
         ids = [named] if named else [name for name in sorted(reference) if name != "installation_id"]
         if not ids:
             return None
-        attempt = f" {self.parameters.get('attempt') or 1}" if named == "run_id" else ""
-        return f"{self.kind} " + " ".join(f"{name}={reference[name]}" for name in ids) + attempt
+        # A job's id is its own at each attempt, but not at Gitea; a run's comes back. Forgejo's runs count no attempts.
+        comes_back = named == "run_id" or (named == "job_id" and self.parameters.get("ci") == "gitea")
+        attempt = reference.get("began") or self.parameters.get("attempt") or 1
+        known = " ".join(f"{name}={reference[name]}" for name in ids)
+        return f"{self.kind} {known} {attempt}" if comes_back else f"{self.kind} {known}"
 
 
 @dataclass(frozen=True, slots=True)

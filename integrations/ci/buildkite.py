@@ -111,7 +111,7 @@ def _read_job(event: dict[str, Any]) -> CIRun | Ignored:
             "ci": "buildkite",
             "repository": read.repository(read.part(pipeline, "repository") or read.part(pipeline, "repo")),
             "commit": read.commit(read.part(build, "commit")),
-            "branch": read.branch(head),
+            "branch": None if head == read.part(build, "tag") else read.branch(head),  # a tag stands in both
             "base_branch": read.branch(read.part(pull, "base")),
             "default_branch": read.branch(read.part(pipeline, "default_branch")),
             "pull_request": pull_number,

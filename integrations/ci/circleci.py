@@ -136,6 +136,7 @@ def _common(event: dict[str, Any]) -> dict[str, str | int | None]:
         "repository": _repository(event, vcs, triggers),
         "commit": read.commit(_first([read.part(vcs, "revision"), *shas])),
         "branch": read.branch(head),
+        "default_branch": read.branch(_first([read.part(one, "default_branch") for one in triggers])),
         "pull_request": read.pull_request(head),  # that of a fork is the branch pull/7
     }
 

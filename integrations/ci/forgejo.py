@@ -8,7 +8,8 @@ modules/structs/hook.go. The API lists the jobs of a run, and hands out their lo
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -24,6 +25,10 @@ from integrations.ci.base import CIRun, HookRequest, Ignored, Reader
 _ACTIONS = {"success": "success", "recover": "success", "failure": "failure", "cancelled": "cancelled"}
 _UNFINISHED = frozenset({"running", "waiting", "blocked", "unknown"})
 _MOST_JOBS = 200
+_STAMP = 64
+"""Where the time ends at the latest that each line of a log begins with."""
+_CLOCKS = timedelta(minutes=1)
+"""How far the clocks of runners, which stamp logs, may be behind."""
 _PATIENT_TRIES = 2
 """Until this try a run is waited for in which the log of any job is missing; then what is there is taken."""
 
@@ -34,13 +39,21 @@ class ForgejoReader(ActionsReader):
     ci = "forgejo"
 
     def describe(self, api: Api, run: CIRun) -> Mapping[str, object]:
-        """Ask the run for what a webhook leaves out: who started it."""
+        """Ask for what a webhook leaves out: who started the run, and how often its jobs have been run."""
         run_id = run.log_reference.get("run_id")
-        told = api.get(f"/repos/{repository_of(run)}/actions/runs/{run_id}") if run_id else None
-        return read.pick(actor=read.text(read.part(told, "trigger_user", "login")))
+        start = f"/repos/{repository_of(run)}/actions/runs/{run_id}"
+        told = api.get(start) if run_id else None
+        attempts = [_attempt(job) for job in read.rows(api.get(f"{start}/jobs"))] if told is not None else []
+        return read.pick(
+            actor=read.text(read.part(told, "trigger_user", "login")),
+            attempt=max((attempt for attempt in attempts if attempt is not None), default=None),
+        )
 
     def read_log(self, api: Api, run: CIRun, cap_bytes: int, tries: int) -> Iterator[bytes]:
-        """Read the logs of the jobs of a run in their order, each as of its last attempt."""
+        """Read the logs of the jobs of a run in their order, each as of its last attempt.
+
+        Of a run of which some jobs were run again, only these: the others have been told of.
+        """
         repository, run_id = repository_of(run), run.log_reference.get("run_id")
         if run_id is None:
             raise NeverError("The event does not say which run it is about.")
@@ -52,12 +65,11 @@ class ForgejoReader(ActionsReader):
                     "It hands out no logs of jobs: that begins with Forgejo 16. Send them with `cachescope push`."
                 )
             raise NotYetError("Its jobs are not there (yet).")
-        jobs = [
-            job_id
-            for job in read.rows(told)[:_MOST_JOBS]
-            if job.get("status") != "skipped" and (job_id := read.identity(job.get("id"))) is not None
-        ]
-        return _logs(api, [f"{start}/jobs/{job_id}/logs" for job_id in jobs], cap_bytes, tries)
+        jobs = [job for job in read.rows(told)[:_MOST_JOBS] if job.get("status") != "skipped"]
+        ids = [job_id for job in jobs if (job_id := read.identity(job.get("id"))) is not None]
+        is_again = any((_attempt(job) or 1) > 1 for job in jobs)
+        since = run.started_at - _CLOCKS if is_again and run.started_at is not None else None
+        return _logs(api, [f"{start}/jobs/{job_id}/logs" for job_id in ids], cap_bytes, tries, since)
 
     def list_finished(self, api: Api, repositories: Sequence[str], since: datetime) -> Iterator[CIRun]:
         """The runs that ended after a time."""
@@ -73,8 +85,12 @@ class ForgejoReader(ActionsReader):
                     yield run
 
 
-def _logs(api: Api, paths: Sequence[str], cap_bytes: int, tries: int) -> Iterator[bytes]:
-    """The logs of several jobs as one, under one cap."""
+def _attempt(job: dict[str, Any]) -> int | None:
+    return read.number(job.get("attempt"), 1, 100_000)
+
+
+def _logs(api: Api, paths: Sequence[str], cap_bytes: int, tries: int, since: datetime | None = None) -> Iterator[bytes]:
+    """The logs of several jobs as one, under one cap; those that began before a time are left out."""
     left, found = cap_bytes, 0
     for path in paths:
         pieces = api.pieces(path, left)
@@ -83,7 +99,12 @@ def _logs(api: Api, paths: Sequence[str], cap_bytes: int, tries: int) -> Iterato
                 raise NotYetError("The log of one of its jobs is not there yet.")
             continue
         found += 1
-        for piece in pieces:
+        first = next(pieces, b"")
+        began = read.time(first[:_STAMP].partition(b" ")[0].decode("ascii", "replace"))
+        if since is not None and began is not None and began < since:
+            pieces.close()
+            continue
+        for piece in chain([first], pieces):
             left -= len(piece)
             yield piece
         left -= 1
@@ -133,13 +154,14 @@ def _read_run(event: dict[str, Any], told: dict[str, Any]) -> CIRun | Ignored:
         raise UnreadableInputError("The event names a finished run without its id (run.id).")
     home = event.get("repository") if isinstance(event.get("repository"), dict) else told.get("repository")
     ref = told.get("prettyref") or told.get("head_branch") or told.get("ref")
-    pull = _pull_request(told)
+    payload = _payload(told)
+    pull = read.part(payload, "pull_request")
     run = read.job(
         {
             "ci": "forgejo",
             "repository": read.repository(read.part(home, "full_name")),
             "commit": read.commit(told.get("commit_sha") or told.get("head_sha")),
-            "branch": read.branch(read.part(pull, "head", "ref")) or _branch(ref),
+            "branch": read.branch(read.part(pull, "head", "ref")) or (None if _is_tag(payload) else _branch(ref)),
             "base_branch": read.branch(read.part(pull, "base", "ref")),
             "default_branch": read.branch(read.part(home, "default_branch")),
             "pull_request": read.number(read.part(pull, "number")) or _number(ref),
@@ -152,6 +174,8 @@ def _read_run(event: dict[str, Any], told: dict[str, Any]) -> CIRun | Ignored:
         reference=read.pick(
             run_id=run_id,
             run_number=read.identity(told.get("index_in_repo")),
+            # A run that is run again keeps its id and counts nothing; its start is set anew.
+            began=int(began.timestamp()) if (began := read.time(told.get("started"))) is not None else None,
             repository=read.full_name(read.part(home, "full_name")),
         ),
     )
@@ -169,15 +193,21 @@ def _number(ref: object) -> int | None:
     return read.pull_request(ref)
 
 
-def _pull_request(told: dict[str, Any]) -> object:
-    """Return the pull request of the event that started the run, which lies in the body as JSON within JSON."""
+def _payload(told: dict[str, Any]) -> object:
+    """Return the event that started the run, which lies in the body as JSON within JSON."""
     payload = told.get("event_payload")
     if not isinstance(payload, str):
         return None
     try:
-        return read.part(orjson.loads(payload), "pull_request")
+        return orjson.loads(payload)
     except ValueError:  # orjson's error is one; a lone surrogate raises it as well
         return None
+
+
+def _is_tag(payload: object) -> bool:
+    """Whether a tag started the run: `prettyref` writes tags and branches alike."""
+    ref = read.part(payload, "ref")
+    return read.part(payload, "ref_type") == "tag" or (isinstance(ref, str) and ref.startswith("refs/tags/"))
 
 
 PROVIDER = Forgejo()

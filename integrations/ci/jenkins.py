@@ -86,7 +86,11 @@ def _read_build(event: dict[str, Any], told: dict[str, Any], outcome: str | None
 
 def _job_path(event: dict[str, Any], told: dict[str, Any]) -> str | None:
     """Return the path of a job below the server's address, such as job/folder/job/shop/."""
-    for value in (event.get("url"), told.get("url")):
+    values, full = [value for value in (event.get("url"), told.get("url")) if value is not None], told.get("full_url")
+    if not values and isinstance(full, str):
+        # A step of a pipeline may know the whole address alone: what stands before the first job is the server's.
+        values = ["".join(full.partition("/job/")[1:])]
+    for value in values:
         if isinstance(value, str) and (found := _JOB_PATH.match(value)):
             path = found[1].rstrip("/") + "/"
             if not any(unquote(one) in {".", ".."} for one in path.split("/")):

@@ -47,7 +47,7 @@ class Registry:
         pushed = [one for one in events if _why_not(one) is None]
         if not pushed:
             first = events[0] if events else {}
-            return read.ignored(first.get("action"), _why_not(first) or "there is no event in it.")
+            return read.ignored(first.get("action"), (_why_not(first) if first else None) or "there is no event in it.")
         images = tuple(_image(one) for one in pushed)
         run = read.job({"ci": "registry", "image": images[0].name}, finished=pushed[0].get("timestamp"))
         return replace(run, kind="image", images=images)

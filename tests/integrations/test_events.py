@@ -196,6 +196,10 @@ def test_an_unnamed_template_of_gitlab_is_refused_with_the_way_out() -> None:
         read_event("gitlab", {"job": 1})
 
 
+def test_an_event_of_a_group_of_gitlab_is_left_aside() -> None:
+    assert isinstance(read_event("gitlab", {"event_name": "project_create", "path": "x"}), Ignored)
+
+
 @pytest.mark.parametrize(
     "status", ["created", "pending", "running", "manual", "skipped", "waiting_for_resource", "canceling", None]
 )

@@ -4,6 +4,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -238,6 +239,95 @@ def test_a_run_of_forgejo_without_a_log_may_still_get_one(server: Server) -> Non
         fetch(server, "forgejo", {"repository": "acme/shop", "run_id": 5}, {})
 
 
+def rerun(server: Server, attempts: tuple[int, int], started: str) -> bytes:
+    """Fetch a run of Forgejo of two jobs, of which the first ran at ten, the second at eleven."""
+    start = "/api/v1/repos/acme/shop/actions"
+    server.routes = {f"{start}/runs/5/jobs": [{"id": 1, "attempt": attempts[0]}, {"id": 2, "attempt": attempts[1]}]}
+    server.routes |= {
+        f"{start}/jobs/1/logs": b"2026-04-14T10:00:02.1234567Z #1 one\n",
+        f"{start}/jobs/2/logs": b"2026-04-14T11:00:02.1234567Z #1 two\n",
+    }
+    run = CIRun(
+        parameters={"ci": "forgejo"},
+        log_reference={"repository": "acme/shop", "run_id": 5},
+        started_at=datetime.fromisoformat(started),
+    )
+    with HttpClient(LOOPBACK) as client:
+        reader = reader_of("forgejo")
+        api = reader.connect(client, Access(base_url=server.url, reach=LOOPBACK), run)
+        return b"".join(reader.read_log(api, run, CAP, 0))
+
+
+def test_of_a_run_of_forgejo_that_was_run_again_only_the_new_logs_are_read(server: Server) -> None:
+    again = rerun(server, (1, 2), "2026-04-14T11:00:00+00:00")
+    assert (b"one" in again, b"two" in again) == (False, True)
+
+
+def test_a_runner_whose_clock_is_behind_loses_no_log_of_forgejo(server: Server) -> None:
+    assert b"one" in rerun(server, (1, 1), "2026-04-14T11:00:00+00:00")
+    assert b"two" in rerun(server, (1, 2), "2026-04-14T11:00:30+00:00")
+
+
+def test_forgejo_tells_how_often_the_jobs_of_a_run_were_run(server: Server) -> None:
+    start = "/api/v1/repos/acme/shop/actions/runs/5"
+    server.routes = {start: {"trigger_user": {"login": "ada"}}, f"{start}/jobs": [{"attempt": 1}, {"attempt": 3}, {}]}
+    run = CIRun(parameters={}, log_reference={"repository": "acme/shop", "run_id": 5})
+    with HttpClient(LOOPBACK) as client:
+        reader = reader_of("forgejo")
+        api = reader.connect(client, Access(base_url=server.url, reach=LOOPBACK), run)
+        assert reader.describe(api, run) == {"actor": "ada", "attempt": 3}
+        server.routes.popitem()
+        assert reader.describe(api, run) == {"actor": "ada"}
+
+
+def test_the_log_of_a_later_attempt_is_not_taken_for_that_of_an_earlier_one(server: Server) -> None:
+    start = "/api/v1/repos/acme/shop/actions/jobs/5"
+    server.routes = {start: {"id": 5, "run_attempt": 2}, f"{start}/logs": LOG}
+    reference = {"repository": "acme/shop", "job_id": 5}
+    assert fetch(server, "gitea", reference, {"token": "t"}, attempt=2) == LOG
+    assert fetch(server, "gitea", reference, {"token": "t"}) == LOG
+    with pytest.raises(NeverError, match="attempt 2, not of 1"):
+        fetch(server, "gitea", reference, {"token": "t"}, attempt=1)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "started", "ids"), [(2, "10:00:02", [8]), (1, "10:00:02", [7, 8]), (2, "11:00:02", [7, 8])]
+)
+def test_jobs_that_an_attempt_took_over_from_the_one_before_are_not_told_again(
+    server: Server, attempt: int, started: str, ids: list[int]
+) -> None:
+    start = "/api/v1/repos/acme/shop/actions/runs"
+    times = {
+        "created_at": "2026-04-14T10:00:00Z",
+        "updated_at": "2026-04-14T11:05:00Z",
+        "started_at": "2026-04-14T11:00:00Z",
+    }
+    job = {"status": "completed", "conclusion": "success", "run_id": 5, "run_attempt": attempt}
+    server.routes = {
+        start: {"workflow_runs": [{"id": 5, "status": "completed", "run_attempt": 2, **times}]},
+        f"{start}/5/jobs": {
+            "jobs": [
+                {**job, "id": 7, "started_at": f"2026-04-14T{started}Z"},
+                {**job, "id": 8, "run_attempt": 2, "started_at": "2026-04-14T11:00:05Z"},
+            ]
+        },
+    }
+    with HttpClient(LOOPBACK) as client:
+        reader = reader_of("gitea")
+        api = reader.connect(client, Access(base_url=server.url, reach=LOOPBACK))
+        found = list(reader.list_finished(api, ["acme/shop"], datetime(2026, 4, 14, 9, tzinfo=UTC)))
+    assert [run.log_reference["job_id"] for run in found] == ids
+
+
+def test_a_run_of_gitea_names_its_pull_request_in_its_path(server: Server) -> None:
+    server.routes = {"/api/v1/repos/acme/shop/actions/runs/5": {"path": "ci.yml@refs/pull/7/head", "event": "push"}}
+    run = CIRun(parameters={}, log_reference={"repository": "acme/shop", "run_id": 5, "job_id": 7})
+    with HttpClient(LOOPBACK) as client:
+        reader = reader_of("gitea")
+        api = reader.connect(client, Access(base_url=server.url, reach=LOOPBACK), run)
+        assert reader.describe(api, run) == {"pull_request": 7}
+
+
 @pytest.mark.parametrize("name", ["acme", "../..", "acme/..", "a/b/c", "acme/shop?x", 7])
 def test_a_repository_that_is_no_name_is_not_asked_for(server: Server, name: Any) -> None:
     with pytest.raises(NeverError, match="which repository"):
@@ -368,6 +458,10 @@ def test_a_job_is_known_by_its_id_and_a_run_by_its_attempt_too() -> None:
     job = CIRun(parameters={"attempt": 2}, log_reference={"job_id": 5, "run_id": 1, "installation_id": 9})
     run = CIRun(parameters={"attempt": 2}, log_reference={"run_id": 1}, kind="run")
     assert (job.subject, run.subject) == ("job job_id=5", "run run_id=1 2")
+    # At Gitea a job keeps its id when it is run again; Forgejo's runs keep theirs and count nothing, but start anew.
+    gitea = CIRun(parameters={"attempt": 2, "ci": "gitea"}, log_reference={"job_id": 5, "run_id": 1})
+    forgejo = CIRun(parameters={"ci": "forgejo"}, log_reference={"run_id": 1, "began": 1776162615}, kind="run")
+    assert (gitea.subject, forgejo.subject) == ("job job_id=5 2", "run run_id=1 1776162615")
     assert CIRun(parameters={}, log=b"x", log_reference={"job_id": 5}).subject is None
     assert CIRun(parameters={}, kind="image").subject is None
     assert CIRun(parameters={}).subject is None
