@@ -99,18 +99,18 @@ class _BuildahParser:
 
     def _read(self, chunk: bytes, start: int, end: int, ordinal: int, shift: int) -> None:
         builds, raw = self._builds, chunk[start:end]
-        if builds.awaits_line and b"--> " in raw:
+        if builds.awaits_line and b"--> " in raw and b"STEP " not in raw:
             builds.below_headline(raw)
             return
         line = self._strip(raw)
         text = line.text
-        if builds.awaits_line and text.strip() and not text.startswith((b"DEBU[", b'time="')):
-            builds.below_headline(raw)
         if b"\x1b" in text or b"\r" in text:
             text = visible(text)
         place = Place(ordinal + shift, ordinal, line.at)
         # An unterminated line may go on: it announces nothing yet.
         headline = _HEADLINE.fullmatch(text) if b"STEP " in text and end < len(chunk) else None
+        if builds.awaits_line and text.strip() and not text.startswith((b"DEBU[", b'time="')):
+            builds.below_headline(raw if headline is None else b"")  # an instruction may hold an arrow
         if headline is not None and builds.headline(
             _headline(headline, place), self._neighbours.above(chunk, start, 4)
         ):

@@ -135,7 +135,10 @@ class _ClassicParser:
     def _read_below(self, chunk: bytes, position: int) -> None:
         below = self._neighbours.below(chunk, position, is_wrapped=self._is_wrapped)
         if below is not None:
-            self._builds.below_headline(below[0])
+            line = below[0]
+            if b"Step " in line and _HEADLINE.fullmatch(self._strip(line).text.strip()):
+                line = b""  # an instruction may hold an arrow
+            self._builds.below_headline(line)
 
     def _read_success(self, text: bytes, chunk: bytes, start: int, place: Place) -> None:
         if built := _BUILT.fullmatch(text):

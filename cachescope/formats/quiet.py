@@ -9,12 +9,13 @@
     ERROR: failed to build: failed to solve: process "/bin/sh -c pip …" did not complete successfully: exit code: 1
 
 Printed by github.com/docker/buildx, commands/build.go, github.com/docker/cli, and podman. An id alone proves little: it
-counts at the beginning of a log or below the command that asks for it.
+counts at the beginning of a log or below the command that asks for it; podman's, without `sha256:`, where it is all.
 """
 
 import re
 from collections.abc import Iterator
 
+from cachescope.errors import UnreadableInputError
 from cachescope.formats._buildkit import Solve, Vertex, decode
 from cachescope.formats._neighbours import visible
 from cachescope.formats.base import FoundBuild, LogParser
@@ -22,6 +23,7 @@ from cachescope.instructions import parse_step_name
 from cachescope.model import Build, BuiltImage, Outcome, StepStatus
 from cachescope.prefixes.base import LinePrefix
 
+_BARE_ID = re.compile(rb"\s{0,4096}[0-9a-f]{64}\s{0,4096}")
 _ID = re.compile(rb"(?:sha256:)?[0-9a-f]{64}")
 # The end of a line that ends with an id. Looking back from each line end is three times as fast as looking for digits.
 _BEHIND_ID = re.compile(
@@ -161,6 +163,17 @@ class _Quiet:
     def parser(self, prefix: LinePrefix) -> LogParser:
         """Open a parser."""
         return _QuietParser(prefix)
+
+    def claims(self, head: bytes) -> bool:
+        """Tell whether a file is nothing but the id that podman prints."""
+        return _BARE_ID.fullmatch(head) is not None
+
+    def read_document(self, content: bytes) -> list[tuple[str | None, Build]]:
+        """Read the build; raises UnreadableInputError where something follows the id."""
+        if _BARE_ID.fullmatch(content) is None:
+            raise UnreadableInputError("More than an image id.")
+        image = BuiltImage(id=content.strip().decode())
+        return [(None, Build(builder="buildah", format="quiet", outcome=Outcome.SUCCEEDED, images=(image,), line=1))]
 
 
 def _failed_step(name: str, line: int, error: str) -> Build:

@@ -184,3 +184,13 @@ def test_a_commit_before_the_last_step_is_output():
 
 def test_a_numbered_commit_out_of_sequence_is_output():
     assert len(build_of("STEP 1: FROM a\nSTEP 9: COMMIT evil\nSTEP 2: CMD x\nSTEP 3: COMMIT a\n").steps) == 2
+
+
+def test_an_arrow_in_an_instruction_says_nothing_of_the_step_above():
+    evil = "STEP 3/3: RUN echo --> Using cache " + FULL
+    build = build_of("STEP 1/3: FROM base\nSTEP 2/3: ARG a\n", evil, "\nCOMMIT app\n--> 382f1f2d787\n" + FULL + "\n")
+    assert [(step.text[:8], step.cached) for step in build.steps] == [
+        ("FROM bas", False),
+        ("ARG a", False),
+        ("RUN echo", False),
+    ]

@@ -67,3 +67,16 @@ def test_an_error_below_a_builder_that_talks_is_that_builders():
 
 def test_two_quiet_builds_are_two():
     assert len(read(f"docker build -q a\n{DIGEST}\ndocker build -q b\nERROR: failed to solve: x\n").builds) == 2
+
+
+@pytest.mark.parametrize("around", ["{}", "{}\n", "\n{}\r\n\n"])
+def test_a_log_that_is_nothing_but_a_bare_id_is_podmans(around):
+    (build,) = read_builds(
+        [around.format("382f1f2d78799db7ffcbee0f81597769653ec26155542410f3b01d2c76c30db3").encode()]
+    ).builds
+    assert (build.builder, build.outcome, build.steps) == ("buildah", Outcome.SUCCEEDED, ())
+
+
+def test_a_bare_id_and_more_is_no_build():
+    content = b"382f1f2d78799db7ffcbee0f81597769653ec26155542410f3b01d2c76c30db3\n" + b"\n" * 5000 + b"Done.\n"
+    assert read_builds([content]).builds == ()

@@ -295,9 +295,9 @@ def test_a_new_format_is_one_file(tmp_path, monkeypatch):
     assert (build.format, build.steps[0].text) == ("made-up", "RUN magic")
 
 
-def test_the_record_is_the_only_document_format():
+def test_records_and_lone_ids_are_the_only_documents():
     documents = [name for name, log_format in FORMATS.items() if isinstance(log_format, DocumentFormat)]
-    assert documents == ["buildkit_record"]
+    assert documents == ["buildkit_record", "quiet"]
 
 
 # -- hostile input -------------------------------------------------------------------------------------------------
