@@ -270,6 +270,6 @@ def test_what_comes_after_a_build_is_read_as_nothing():
 
 def test_an_arrow_in_an_instruction_says_nothing_of_the_step_above():
     log = b"Step 1/3 : ARG a\nStep 2/3 : FROM b\n ---> 0e9687294613\nStep 3/3 : RUN : ---> Using cache\n"
-    assert [step.cached for step in read_builds([log]).builds[0].steps] == [False, False, False]
+    assert [step.cached for step in read_builds([log]).builds[0].steps] == [False, False, None]
     arg = b"Step 1/3 : ARG a\nStep 2/3 : ARG b=---> Using cache\nStep 3/3 : FROM c\n ---> 0e9687294613\n"
     assert [step.cached for step in read_builds([arg]).builds[0].steps] == [False, False, False]
