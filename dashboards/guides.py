@@ -214,6 +214,10 @@ GUIDES: Final[dict[str, Guide]] = {
             A repository access token with `Pipelines: Read` as token; or a user name and an API
             token.
         """),
+        write_help=_line("""
+            Another one with `Repositories: Write` and `Pull requests: Write`; of a user's API token
+            `read:user:bitbucket` too, so that comments are found again.
+        """),
     ),
     "registry": Guide(
         label="Registry (distribution)",

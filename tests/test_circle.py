@@ -22,7 +22,7 @@ from store.database import reading, transaction
 from store.models import Break, Build, Delivery, Repository, Source, StoredLog
 from store.models.sources import Hook
 from tests.factories import make_team
-from tests.forge import forgejo, github, gitlab
+from tests.forge import bitbucket, forgejo, github, gitlab
 from tests.forge.serving import forge
 from tests.forge.state import CIRun, Forge, Job
 from tests.forge.state import Repository as Project
@@ -90,6 +90,9 @@ class Circle:
         elif self.provider in {"gitea", "forgejo"}:
             headers |= {f"x-{self.provider}-event": kind, f"x-{self.provider}-delivery": identity}
             headers[f"x-{self.provider}-signature"] = hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()
+        elif self.provider == "bitbucket":
+            headers |= {"x-event-key": kind, "x-request-uuid": identity}
+            headers["x-hub-signature"] = f"sha256={hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest()}"
         else:
             headers |= {"x-gitlab-event": "Job Hook", "x-gitlab-token": self.secret, "idempotency-key": identity}
         answer = self.client.post(f"/hooks/{self.source_id}", content=body, headers=headers)
@@ -103,6 +106,9 @@ class Circle:
             self.project.runs.append(run)
         if self.provider == "forgejo":  # tells of runs alone
             self.send(forgejo.run_event(self.project, run), "action_run_success")
+            return self.work()
+        if self.provider == "bitbucket":  # tells of statuses alone
+            self.send(bitbucket.status_event(self.project, run), "repo:commit_status_updated")
             return self.work()
         module = gitlab if self.provider == "gitlab" else github
         for job in run.jobs:

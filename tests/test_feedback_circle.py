@@ -168,6 +168,37 @@ def test_an_app_writes_a_check_run_and_knows_its_comment(made: Forge, client: ht
     assert len(bodies(circle.project, 12)) == 1
 
 
+def test_bitbucket_is_told_by_the_commit_alone_and_its_comment_follows(made: Forge, client: httpx.Client) -> None:
+    circle = may_write(connect(made, client, "bitbucket", token=made.token), token=made.write_token)
+    build_main_and_topic(circle)
+    (before,) = list(circle.project.written["comments"])
+    number, text = before["id"], before["body"]
+    assert text.startswith("[//]: # (cachescope:")
+    assert "Cache broke at `COPY app.py .`" in text
+    assert "<" not in text
+    told = {each["sha"]: each["state"] for each in circle.project.written["statuses"]}
+    assert told == {BEFORE: "SUCCESSFUL", AFTER: "SUCCESSFUL"}
+    open_pull_request(circle.project, 12, THIRD, branch="topic", base_commit=BEFORE)
+    circle.finish(run_of(3, THIRD, log(cached=True), branch="topic"))
+    tell()
+    (comment,) = circle.project.written["comments"]
+    assert comment["id"] == number
+    assert comment["body"] != text
+
+
+def test_a_pull_request_of_bitbucket_is_told_what_it_will_bust(made: Forge, client: httpx.Client) -> None:
+    circle = may_write(connect(made, client, "bitbucket", token=made.token), token=made.write_token)
+    circle.finish(run_of(1, BEFORE, log(cached=False)))
+    with transaction() as session:
+        session.execute(update(rows_of_images()).values(started_at=datetime.now(UTC)))
+    event = {"pullrequest": {"id": 12, "state": "OPEN"}, "repository": {"full_name": "acme/api"}}
+    circle.send(event, "pullrequest:created")
+    assert circle.work().error == "Pull request 12 is told what it will do to the cache."
+    tell()
+    (comment,) = bodies(circle.project, 12)
+    assert "`COPY app.py .` and 1 step below it: `app.py` changed; usually 9.6 s" in comment
+
+
 def event_of_pull_request(circle: Circle) -> dict[str, object]:
     if circle.provider == "github":
         return {"action": "synchronize", "number": 12, "pull_request": {}, "repository": {"full_name": "acme/api"}}

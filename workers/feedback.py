@@ -59,6 +59,7 @@ PROVIDERS_OF_RUNS = {
     "gitlab": ("gitlab",),
     "gitea": ("gitea", "forgejo"),
     "forgejo": ("forgejo", "gitea"),
+    "bitbucket": ("bitbucket",),
 }
 """Whose forge a run belongs to where the CI is a part of it."""
 

@@ -12,6 +12,7 @@ from integrations.ci.base import HookRequest
 
 _PUSHED = frozenset({"opened", "reopened", "synchronize", "synchronized", "ready_for_review"})
 """The words of GitHub, of Gitea and of Forgejo."""
+_BITBUCKET_MORE = frozenset({"approval", "changes_request", "comment"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class PullRequestEvent:
 
 def names_pull_request(body: bytes) -> bool:
     """Whether a body may be such an event; as cheap as a question to every webhook must be."""
-    return b'"pull_request"' in body or b'"merge_request"' in body
+    return b'"pull_request"' in body or b'"merge_request"' in body or b'"pullrequest"' in body
 
 
 def read_pull_request_event(provider: str, body: bytes) -> PullRequestEvent | None:
@@ -35,6 +36,8 @@ def read_pull_request_event(provider: str, body: bytes) -> PullRequestEvent | No
         return None
     if provider in {"github", "gitea", "forgejo"}:
         return _read_pull_request(event)
+    if provider == "bitbucket":
+        return _read_bitbucket(event)
     return _read_merge_request(event) if provider == "gitlab" else None
 
 
@@ -54,6 +57,14 @@ def _read_merge_request(event: dict[str, Any]) -> PullRequestEvent | None:
     if action not in {"open", "reopen"} and not (action == "update" and read.part(told, "oldrev")):
         return None
     return _event(read.part(event, "project", "path_with_namespace"), read.part(told, "iid"))
+
+
+def _read_bitbucket(event: dict[str, Any]) -> PullRequestEvent | None:
+    """Read `pullrequest:created` and `:updated`, which look alike; what else is told of one has a part of its own."""
+    pull = event.get("pullrequest")
+    if read.part(pull, "state") != "OPEN" or _BITBUCKET_MORE & event.keys():
+        return None
+    return _event(read.part(event, "repository", "full_name"), read.part(pull, "id"))
 
 
 def _event(repository: object, number: object) -> PullRequestEvent | None:

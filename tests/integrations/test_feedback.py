@@ -1,5 +1,6 @@
 """Comments, checks and statuses at a forge that behaves as its documentation says."""
 
+import base64
 import ipaddress
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -19,8 +20,14 @@ ONE, TWO = "1" * 40, "2" * 40
 MARKER = marker_of("acme/api", 1)
 GOOD = Verdict(conclusion=Conclusion.SUCCESS, title="5 of 8 cacheable steps from cache", summary="All is well.")
 BAD = Verdict(conclusion=Conclusion.FAILURE, title="Cache efficiency 31 %, below 50 %", summary="It broke.")
-ROOTS = {"github": "", "gitea": "/api/v1", "forgejo": "/api/v1", "gitlab": "/api/v4"}
+ROOTS = {"github": "", "gitea": "/api/v1", "forgejo": "/api/v1", "gitlab": "/api/v4", "bitbucket": ""}
 KINDS = sorted(ROOTS)
+
+
+def marker(kind: str) -> str:
+    """The hidden line as it stands in a comment: where HTML is shown as text, a reference that nothing refers to."""
+    return f"[//]: # ({MARKER[5:-4]})" if kind == "bitbucket" else MARKER
+
 
 Connect = Callable[..., SimpleNamespace]
 
@@ -101,17 +108,17 @@ def test_a_comment_is_written_found_and_edited(connect: Connect, kind: str) -> N
     written = at.forge.write_comment(12, f"{MARKER}\n\nfirst")
     assert at.forge.find_comment(12, MARKER) == written
     assert at.forge.edit_comment(12, written, f"{MARKER}\n\nsecond")
-    assert bodies(at.repository, 12) == [f"{MARKER}\n\nsecond"]
+    assert bodies(at.repository, 12) == [f"{marker(kind)}\n\nsecond"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_comment_that_others_wrote_with_our_marker_is_left_alone(connect: Connect, kind: str) -> None:
     at = connect(kind)
-    theirs = add_comment(at.repository, 12, f"{MARKER}\n\nmine", author=OUR_ID + 1)
-    add_comment(at.repository, 12, f"> {MARKER}\n\nquoted", author=OUR_ID)
+    theirs = add_comment(at.repository, 12, f"{marker(kind)}\n\nmine", author=OUR_ID + 1)
+    add_comment(at.repository, 12, f"> {marker(kind)}\n\nquoted", author=OUR_ID)
     assert at.forge.find_comment(12, MARKER) is None
     assert not at.forge.edit_comment(12, str(theirs["id"]), "ours")
-    assert bodies(at.repository, 12)[0] == f"{MARKER}\n\nmine"
+    assert bodies(at.repository, 12)[0] == f"{marker(kind)}\n\nmine"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -140,6 +147,55 @@ def test_an_app_knows_its_comments_by_its_number(connect: Connect) -> None:
     assert at.forge.edit_comment(12, written, f"{MARKER} again")
 
 
+def test_a_token_of_a_repository_of_bitbucket_edits_what_it_wrote_and_nothing_else(
+    connect: Connect, there: Forge
+) -> None:
+    there.installation_tokens.add("of-the-repository")
+    at = connect("bitbucket", token="of-the-repository")
+    written = at.forge.write_comment(12, f"{MARKER}\n\nfirst\n\n<sub>the end</sub>")
+    assert at.forge.edit_comment(12, written, f"{MARKER}\n\n`<sub>x</sub>`\n\n<sub>the end</sub>")
+    assert bodies(at.repository, 12) == [f"{marker('bitbucket')}\n\n`<sub>x</sub>`\n\nthe end"]
+    theirs = add_comment(at.repository, 12, marker("bitbucket"), author=OUR_ID + 1)
+    assert not at.forge.edit_comment(12, str(theirs["id"]), "ours")
+    assert at.forge.find_comment(12, MARKER) is None  # it cannot say which are its own
+
+
+def test_a_comment_that_was_deleted_at_bitbucket_still_has_a_number(connect: Connect) -> None:
+    at = connect("bitbucket")
+    written = at.forge.write_comment(12, MARKER)
+    at.repository.written["comments"][0]["deleted"] = True
+    assert at.forge.find_comment(12, MARKER) is None
+    assert not at.forge.edit_comment(12, written, MARKER)
+
+
+def test_a_status_of_bitbucket_is_overwritten_and_has_an_address(connect: Connect) -> None:
+    at = connect("bitbucket")
+    for verdict in (BAD, GOOD):
+        at.forge.write_check(TWO, Check(name="cachescope/" + "x" * 60, verdict=verdict), None)
+    (told,) = at.repository.written["statuses"]
+    assert (told["state"], told["url"]) == ("SUCCESSFUL", f"https://bitbucket.org/acme/api/commits/{TWO}")
+
+
+def test_a_commit_of_a_fork_that_bitbucket_does_not_have_is_named_by_its_first_digits(connect: Connect) -> None:
+    at = connect("bitbucket")
+    open_pull_request(at.repository, 12, "3" * 40, fork=True)
+    assert at.forge.read_pull_request(12).head == "3" * 12
+    assert at.forge.find_pull_request("3" * 40).head == "3" * 40
+
+
+def test_more_files_than_a_page_holds_are_not_all(connect: Connect, there: Forge) -> None:
+    there.page_size = 1
+    assert not connect("bitbucket").forge.list_changed_files(12).is_complete
+
+
+def test_a_user_and_a_password_open_bitbucket_as_well(there: Forge) -> None:
+    header = "Basic " + base64.b64encode(f"ada@example.org:{there.write_token}".encode()).decode()
+    with HttpClient(LOOPBACK) as client:
+        at = FORGES["bitbucket"](Api(client, there.url, {"authorization": header}), "acme/api", app_id=None)
+        assert at.find_comment(12, MARKER) is None
+        assert at.find_comment(12, MARKER) != at.write_comment(12, MARKER)
+
+
 def test_an_app_writes_a_check_run_and_edits_it(connect: Connect) -> None:
     at = connect("github", app=True)
     assert at.forge.check_kind == "check"
@@ -165,7 +221,7 @@ def test_a_token_writes_a_status(connect: Connect, kind: str, verdict: Verdict, 
     assert at.forge.write_check(TWO, Check(name="cachescope/api", verdict=verdict, url="https://c/1"), None) is None
     (told,) = at.repository.written["statuses"]
     assert (told["sha"], told["description"], told["target_url"]) == (TWO, verdict.title, "https://c/1")
-    assert told["state"] in states
+    assert told["state"].lower().replace("successful", "success") in states
 
 
 def test_gitlab_takes_the_same_status_twice_and_a_pipeline_that_it_knows(connect: Connect) -> None:
@@ -181,7 +237,7 @@ def test_gitlab_takes_the_same_status_twice_and_a_pipeline_that_it_knows(connect
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_changed_files_are_listed(connect: Connect, there: Forge, kind: str) -> None:
-    there.page_size = 1
+    there.page_size = 2 if kind == "bitbucket" else 1
     found = connect(kind).forge.list_changed_files(12)
     assert sorted(found.paths) == ["src/a.py", "src/ü.py"]
     assert found.is_complete

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.feedback._events import PullRequestEvent, read_pull_request_event
+from integrations.feedback._events import PullRequestEvent, names_pull_request, read_pull_request_event
 
 BODIES = Path(__file__).parent / "ci"
 
@@ -53,6 +53,16 @@ def test_a_merge_request_with_new_commits_calls_for_one(event: dict[str, Any]) -
 @pytest.mark.parametrize("event", [merge("update"), merge("merge"), merge() | {"object_kind": "note"}])
 def test_other_events_of_gitlab_do_not(event: dict[str, Any]) -> None:
     assert read("gitlab", event) is None
+
+
+def test_a_pull_request_of_bitbucket_calls_for_one_while_it_is_open_and_nobody_merely_speaks_of_it() -> None:
+    event = {"pullrequest": {"id": 12, "state": "OPEN"}, "repository": {"full_name": "acme/api"}}
+    assert read("bitbucket", event) == PullRequestEvent("acme/api", 12)
+    assert names_pull_request(json.dumps(event).encode())
+    for more in ("approval", "changes_request", "comment"):
+        assert read("bitbucket", event | {more: {}}) is None
+    assert read("bitbucket", event | {"pullrequest": {"id": 12, "state": "MERGED"}}) is None
+    assert read("bitbucket", event | {"pullrequest": None}) is None
 
 
 @pytest.mark.parametrize(
