@@ -41,6 +41,10 @@ _DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m(?!s))?(?:(\d{1,9}(?:\.\d{1
 _SECONDS_PER = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LAYER = re.compile(rb" sha256:([0-9a-f]{64}) [0-9.]{1,12}[kMGT]?B / ([0-9.]{1,12}[kMGT]?B)")
+_RESTORED = re.compile(
+    rb"^[^#\n]{0,200}#[0-9]{1,9} sha256:([0-9a-f]{64}) [0-9.]{1,12}[kMGT]?B / ([0-9.]{1,12}[kMGT]?B)", re.MULTILINE
+)
+"""A progress line, which has no clock in front; output of a RUN that looks like one has."""
 _CANCELED = re.compile(
     r"context canceled|\bCanceled: |code = Canceled|operation was canceled|received signal|: canceled$"
 )
@@ -176,10 +180,11 @@ class Solve:
             self._note_image(vertex, exported[1], exported[2])
 
     def note_layers(self, vertex: Vertex, output: bytes) -> None:
-        """Read `sha256:… 77.59MB / 85.87MB 0.2s` where a base image is fetched: it tells an empty builder."""
-        if " FROM " in vertex.name:
-            for digest, size in _LAYER.findall(output):
-                self.add_transfer(vertex, digest.decode(), parse_size(size.decode()))
+        """Read `sha256:… 77.59MB / 85.87MB 0.2s`: an image that is fetched, or what a remote cache had of a step."""
+        if not fetches_layers(vertex.name):
+            return
+        for digest, size in (_LAYER if " FROM " in vertex.name else _RESTORED).findall(output):
+            self.add_transfer(vertex, digest.decode(), parse_size(size.decode()))
 
     def add_transfer(self, vertex: Vertex, what: str, size: int | None) -> None:
         """Take the size of one layer, context or file that a vertex sent or fetched."""
@@ -220,13 +225,20 @@ class Solve:
             for vertex in self.vertices.values()
         )
 
+    def ends_silently(self) -> bool:
+        """Tell whether a build without an output just ends: nothing more is printed behind its last step."""
+        return True
+
     def build(self) -> Build:
         """Return the build as far as it is known."""
         targets = frozenset(self._targets)
         named = [(vertex, parse_step_name(vertex.name, targets)) for vertex in self.vertices.values()]
         outcome = self._outcome(named)
         gave_up = outcome in (Outcome.FAILED, Outcome.CANCELED)
-        steps = tuple([self._step(vertex, name, gave_up=gave_up) for vertex, name in named])
+        downloads = _downloads(named)
+        steps = tuple(
+            [self._step(v, downloads.get(place, name), gave_up=gave_up) for place, (v, name) in enumerate(named)]
+        )
         transfers = [step for step in steps if step.kind is _CACHE_IMPORT or step.kind is _CACHE_EXPORT]
         error = self.error
         if error is None:
@@ -279,9 +291,8 @@ class Solve:
         ).frozen()
 
     def _outcome(self, named: Sequence[tuple[Vertex, StepName]]) -> Outcome:
-        broken = fatal = canceled = is_open = exported = exporting = False
-        complete: dict[tuple[str | None, str | None, str | None], int] = {}
-        totals: dict[tuple[str | None, str | None, str | None], int] = {}
+        broken = fatal = canceled = is_open = exporting = False
+        exported: set[str | None] = set()
         for vertex, name in named:
             status, kind = vertex.status, name.kind
             if status is _RUNNING:
@@ -297,24 +308,22 @@ class Solve:
                 broken |= status is StepStatus.FAILED and name.instruction is not None
             if kind is _EXPORT:
                 exporting = True
-                exported |= status is _DONE
-            if name.total is not None and name.index is not None:
-                place = (name.target, name.stage, name.platform)
-                totals[place] = name.total
-                complete[place] = max(complete.get(place, 0), name.index)
+                if status is _DONE:
+                    exported.add(name.target)
+        stages = _Stages(name for _, name in named)
         if self.error is not None:
             return Outcome.CANCELED if self.canceled and not _has_own_failure(named) else Outcome.FAILED
-        if broken or (fatal and not exported) or (self.gave_up and not totals and not exported and not is_open):
+        if broken or (fatal and not exported) or (self.gave_up and not stages.totals and not exported and not is_open):
             return Outcome.FAILED
         if canceled and not exported:
             return Outcome.CANCELED
         if is_open or not named:
             return Outcome.INCOMPLETE if not self.finished else Outcome.SUCCEEDED
-        if exported or self.finished:
+        if self.finished or (exported and not stages.have_begun_beside(exported)):
             return Outcome.SUCCEEDED
         # Without an output the builder prints nothing at the end: every stage told to its last step is all there is.
-        told = bool(totals) and all(complete[place] == total for place, total in totals.items())
-        return Outcome.SUCCEEDED if told and not exporting else Outcome.INCOMPLETE
+        told = stages.are_told() and not exporting and self.ends_silently()
+        return Outcome.SUCCEEDED if told else Outcome.INCOMPLETE
 
     def _built_images(self) -> Iterable[BuiltImage]:
         for image in self._images.values():
@@ -322,6 +331,55 @@ class Solve:
             if digest or image.id or image.tags:
                 target = image.target if image.target is not None else self.service
                 yield BuiltImage(digest=digest, id=image.id, tags=tuple(image.tags), target=target)
+
+
+class _Stages:
+    """How far each stage of each target and platform has come."""
+
+    def __init__(self, names: Iterable[StepName]) -> None:
+        self.totals: dict[tuple[str | None, str | None, str | None], int] = {}
+        self._reached: dict[tuple[str | None, str | None, str | None], int] = {}
+        for name in names:
+            if name.total is not None and name.index is not None:
+                place = (name.target, name.stage, name.platform)
+                self.totals[place] = name.total
+                self._reached[place] = max(self._reached.get(place, 0), name.index)
+
+    def are_told(self) -> bool:
+        """Tell whether every stage is told to its last step."""
+        return bool(self.totals) and all(self._reached[place] == total for place, total in self.totals.items())
+
+    def have_begun_beside(self, exported: set[str | None]) -> bool:
+        """Tell whether another target than those that were exported is under way, and has not come to an end."""
+        if None in exported:
+            return False
+        ended = {place[0] for place, total in self.totals.items() if self._reached[place] == total}
+        return any(target not in exported and target not in ended for target, _, _ in self.totals)
+
+
+def fetches_layers(name: str) -> bool:
+    """Tell whether a vertex may fetch layers: an image, or a step whose result a remote cache holds."""
+    return name[:1] == "[" and name[1:10] != "internal]"
+
+
+def _downloads(named: Sequence[tuple[Vertex, StepName]]) -> dict[int, StepName]:
+    """Find the vertices that only fetch what `ADD https://…` or `ADD git@…` names, with the names of internal steps.
+
+    BuildKit's `dockerfile2llb` gives one to each address, under the name of the ADD itself, which stands on them. They
+    ask the address in every build and are never cached; the ADD is.
+    """
+    found: dict[StepName, list[int]] = {}
+    for place, (_, name) in enumerate(named):
+        if name.instruction == "ADD" and ("://" in name.text or "git@" in name.text):
+            found.setdefault(name, []).append(place)
+    downloads = {}
+    for name, places in found.items():
+        tells = any(named[place][0].inputs for place in places)
+        # Where the log names no inputs: what is fetched begins before the ADD.
+        first = [p for p in places if not named[p][0].inputs] if tells else places[:-1]
+        internal = StepName(StepKind.INTERNAL, name.text, target=name.target, platform=name.platform)
+        downloads.update(dict.fromkeys(first, internal))
+    return downloads
 
 
 def proven_target(name: str) -> str | None:

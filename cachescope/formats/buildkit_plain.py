@@ -33,6 +33,7 @@ from cachescope.formats._buildkit import (
     Solve,
     Vertex,
     decode,
+    fetches_layers,
     is_cancellation,
     is_last_word,
     parse_duration,
@@ -85,7 +86,7 @@ _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}$")
 _BUILDING_WITH = re.compile(rb'building with "')
 _SURE_NAME = (
     rb"(?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z])|building with \""
-    rb"|resolve image config for |exporting to |importing cache manifest from |docker-image://|\[auth\] )"
+    rb"|resolve image config for |exporting (?:to |cache)|importing cache manifest from |docker-image://|\[auth\] )"
 )
 _HEADLINE = re.compile(rb"#[0-9*]{1,12} " + _SURE_NAME)
 _IS_SURE = re.compile(_SURE_NAME)
@@ -93,6 +94,10 @@ _ENDS = (b"DONE", b"CACHED", b"CANCELED", b"ERROR", b"...")
 """How a block ends, or stops for a while."""
 _ENDING = re.compile(rb"#[0-9*]{1,12} (?:DONE [0-9.*]{1,12}s|CACHED|CANCELED|ERROR: [^\n]{0,2000})\r*$", re.MULTILINE)
 _FAILED_STEP = re.compile(rb"#[0-9*]{1,12} ERROR: (?:process \"|executor failed running)")
+_TRAILER = re.compile(rb" ?> \[[^\]\n]{0,300}[0-9*]/[0-9*]{1,9}\] [A-Z]{3,11} [^\n]{1,16000}:[ \r]{0,400}$")
+"""The headline of a failed step's output, which is printed again below the steps."""
+_SCREEN_ROW = re.compile(rb"=> (?:CACHED |ERROR |CANCELED )?\[")
+"""A row of the terminal's progress, below which the same is printed."""
 _FIRST_NAMES = (
     "[internal] load build definition",
     "[internal] load local bake",
@@ -106,6 +111,9 @@ _LONG_NAME = 1024
 """Longer names are not remembered: they would fill the memory."""
 _LONGEST_DONE = 32
 _DONE_STATUS, _CACHED_STATUS, _RUNNING_STATUS = StepStatus.DONE, StepStatus.CACHED, StepStatus.RUNNING
+_WELL_UNDER_WAY = 4
+"""A build that has told of so many vertices runs alone if the one before it is at rest; thrice as many where that one
+has told of no instruction yet, so that it can hardly be over."""
 _SIDE_BY_SIDE = 8
 """So many builds may run side by side in one log."""
 _LAST_WORDS = 8
@@ -200,7 +208,7 @@ class _Build(Solve):
                 return -4
             image = new.text.partition(" ")[2].partition("@")[0]
             loads = f"load metadata for {image}" if new.instruction == "FROM" else None
-            return 2 if loads and any(vertex.name.endswith(loads) for vertex in self.vertices.values()) else 0
+            return 4 if loads and any(vertex.name.endswith(loads) for vertex in self.vertices.values()) else 0
         total, indexes = place
         return 3 if total == new.total and new.index not in indexes else -4
 
@@ -361,7 +369,7 @@ class _Parser:
             # 18.09 leaves blank lines and may print output behind the end of its step.
             key = b"#" + build.current + b" "
             vertex.output_lines += lines if not build.tells_fields else text.count(key, start, end)
-            if " FROM " in vertex.name:
+            if " FROM " in vertex.name or (text.find(b" sha256:", start, end) >= 0 and fetches_layers(vertex.name)):
                 build.note_layers(vertex, text[start:end])
         tail = text[max(start, end - 4096) : end].rstrip(b"\r\n")
         if tail:
@@ -399,7 +407,7 @@ class _Parser:
             return False
         build = self._open
         if len(self._active) > 1:
-            build = self._owner(body[1], text[body.end() :]) or build
+            build = self._owner(body[1], text[body.end() :], 0) or build
         if build is not None and build.current is not None:
             clock = _CLOCK.match(text, body.end())
             build.clock = float(clock[1]) if clock is not None else build.clock or -1.0
@@ -426,7 +434,7 @@ class _Parser:
             if _BUILDING_WITH.match(rest):
                 self._start(line)
             return
-        build = self._open if len(self._active) < 2 else self._owner(key, rest)
+        build = self._open if len(self._active) < 2 else self._owner(key, rest, line)
         if build is None:
             build = self._active[-1] if self._active else None
         may_end = rest.startswith(_ENDS)
@@ -455,15 +463,39 @@ class _Parser:
 
     def _name(self, text: bytes, line: int) -> None:
         """Take the name of a step whose headline is missing from the head of the trailer: ` > [3/4] RUN make:`."""
-        if self._nameless is None:
+        said = decode(text.lstrip(b" >").rstrip(b"\r "))
+        name = said.removesuffix(":")
+        if line == self._cut_line or parse_step_name(name).instruction is None:
+            self._nameless = None
             return
-        (build, key), self._nameless = self._nameless, None
-        name = decode(text.lstrip(b" >").rstrip(b"\r ")).removesuffix(":")
-        if line != self._cut_line and build in self._active and parse_step_name(name).instruction is not None:
-            vertex = build.add(key, Vertex(name, line, number=int(key) if key.isdigit() else None))
-            vertex.status, vertex.error = StepStatus.FAILED, build.error
-            build.last_line = line
-            self._steps += 1
+        if self._nameless is not None:
+            (build, key), self._nameless = self._nameless, None
+            if build not in self._active:
+                return
+        else:
+            known = self._named_in_trailer(name, line) if name != said else None
+            if known is None:
+                return
+            build, key = known, b" " + said.encode(errors="replace")
+        vertex = build.add(key, Vertex(name, line, number=int(key) if key.isdigit() else None))
+        vertex.status, vertex.error = StepStatus.FAILED, build.error
+        build.last_line = line
+        self._steps += 1
+
+    def _named_in_trailer(self, name: str, line: int) -> _Build | None:
+        """Return the build of a failed step that only the trailer names: its other lines are missing."""
+        build = self._failed_build()
+        if build is None and not self._done:
+            build = self._start(line)
+            build.head_is_cut = True
+        elif build is None or not self._in_trailer or build.has_ended():
+            return None
+        for vertex in build.vertices.values():
+            if vertex.name == name:
+                if vertex.is_open:
+                    vertex.status = StepStatus.FAILED
+                return None
+        return build
 
     def _ends(self, build: _Build, vertex: Vertex, key: bytes, rest: bytes) -> bool:
         """Take the end of a block: `...`, `DONE 1.2s`, `CACHED`, `ERROR: …`, `CANCELED`."""
@@ -610,6 +642,8 @@ class _Parser:
                 return 20  # it was interrupted by another vertex
             if vertex.is_open:
                 return 0 if is_mixed or name.is_first else 1
+            if is_mixed and build.has_ended():
+                return 1  # rather one that is still at work
             return 0 if build.has_instructions and name.is_beginning and len(key) == 1 else 5
         if name.is_beside and build.vertices:
             return 0
@@ -622,11 +656,14 @@ class _Parser:
         near = build.highest - 4 < number < build.highest + 9
         return max(1, (6 if number == build.highest + 1 else 4 if near else 2) + affinity)
 
-    def _owner(self, key: bytes, rest: bytes) -> _Build | None:
+    def _owner(self, key: bytes, rest: bytes, line: int) -> _Build | None:
         """Return which of several builds a line of an open block belongs to."""
         owners = [build for build in self._active if build.current == key and not build.is_over]
         if len(owners) < 2:
             return owners[0] if owners else None
+        above = [build for build in owners if build.last_line == line - 1]
+        if above and all(build.clock <= 0 for build in owners):
+            return above[0]  # no output tells them apart: a block is printed at once
         return max(owners, key=lambda build: (self._plausible(build, key, rest), -build.opened))
 
     def _plausible(self, build: _Build, key: bytes, rest: bytes) -> float:
@@ -668,12 +705,16 @@ class _Parser:
 
     def _retire_idle(self, latest: _Build) -> None:
         """Close builds that have printed nothing since another one began and is well under way."""
-        if len(latest.vertices) < 4:
+        under_way = len(latest.vertices)
+        if under_way < _WELL_UNDER_WAY:
             return
         idle = [
             build
             for build in self._active
-            if build is not latest and build.last_line < latest.line and (build.has_ended() or build.is_resting())
+            if build is not latest
+            and build.last_line < latest.line
+            and (build.has_ended() or build.is_resting())
+            and (build.has_instructions or under_way >= 3 * _WELL_UNDER_WAY)
         ]
         for build in idle:
             self._active.remove(build)
@@ -836,6 +877,8 @@ class _BuildkitPlain:
         b"CACHED",
         b"building with",
         b"exporting to ",
+        b"exporting cache",
+        b"importing cache manifest",
         b"did not complete successfully",
         b"executor failed running",
     )
@@ -844,8 +887,11 @@ class _BuildkitPlain:
         """Return 0.9 for headlines with their ends, less for one of the two."""
         headlines = endings = 0
         has_failed = False
+        trailer = False
         for raw in head.split(b"\n"):
             if b"#" not in raw:
+                if not trailer and b"> [" in raw and _SCREEN_ROW.search(head) is None:
+                    trailer = _TRAILER.match(prefix.strip(raw).text) is not None
                 continue
             line = prefix.strip(raw)
             if not line.continues and line.text.startswith(b"#"):
@@ -856,7 +902,10 @@ class _BuildkitPlain:
                     return 0.9
         if headlines or endings > 1:
             return 0.5
-        return 0.4 if endings and has_failed else 0.0
+        if endings and has_failed:
+            return 0.4
+        # With the client's error below, it is what is left of any failed build.
+        return 0.2 if trailer and b"failed to solve" not in head and b"executor failed running" not in head else 0.0
 
     def parser(self, prefix: LinePrefix) -> LogParser:
         """Open a parser."""

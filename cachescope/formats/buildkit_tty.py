@@ -26,8 +26,10 @@ _ESCAPE = rb"(?:(?:\x1b|\?|\^\[|\\x1b|\\u001b|\\033|\xe2\x90\x9b|\xef\xbf\xbd|\x
 _LEAD = re.compile(rb"(?:" + _ESCAPE + rb"){1,400}")
 _LAST_ESCAPES = re.compile(rb"(?:" + _ESCAPE + rb"){1,8}$")
 _COLOUR = re.compile(rb"\[(\d{1,3}(?:;\d{1,3}){0,4})m$")
-_HEAD = re.compile(rb"[ \t]{0,16}\[\+\] Building (\d{1,9}(?:\.\d{1,3})?)s \((\d{1,6})/(\d{1,6})\)( FINISHED)?")
-_ROW = re.compile(rb"[ \t]{0,16}=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(?=\S)")
+# People put what they quote between backticks or quotes, also over several lines.
+_MARGIN = rb"[ \t]{0,16}[`'\"]{0,3}[ \t]{0,4}"
+_HEAD = re.compile(_MARGIN + rb"\[\+\] Building (\d{1,9}(?:\.\d{1,3})?)s \((\d{1,6})/(\d{1,6})\)( FINISHED)?")
+_ROW = re.compile(_MARGIN + rb"=> (=> )?(?:(CACHED|ERROR|CANCELED) )?(?=\S)")
 _TRAILER = re.compile(rb"[ \t]{0,16}> \[[^\]\n]{1,300}\] [^\n]{1,2000}:[ \r]{0,400}$")
 """The headline of a failed step's output below the screen."""
 _SECONDS = re.compile(rb"\d{1,9}\.\ds$")
@@ -36,6 +38,8 @@ _STATES = {b"CACHED": StepStatus.CACHED, b"ERROR": StepStatus.FAILED, b"CANCELED
 # Compose that builds with bake counts what it built below the rows.
 _BUILT = re.compile(rb"[ \t]{0,16}\[\+\] (?:B|b)uild(?:ing)? (\d{1,4})/\1(?!\d)")
 _COMPOSE = re.compile(rb"Building ([\w.-]{1,128})\s*")
+_GOES_ON = ("[+] Running ", "[+] up ", "Use 'docker scan'")
+"""What docker and compose say only behind a build that has succeeded."""
 _OPENINGS = (b"=> ", b"[+] Building ")
 _WORDS = (
     b"=> ",
@@ -46,6 +50,7 @@ _WORDS = (
     b"did not complete",
     b"Check complete",
     b"WARNING: No",
+    b"Use 'docker scan'",
     b"\x1b",
 )
 _SHORTEST_CUT = 24
@@ -171,6 +176,10 @@ class _Screen(Solve):
             elif id(vertex) not in drawn and vertex.status is StepStatus.RUNNING:
                 vertex.status = StepStatus.DONE  # it left a low screen while it was at work
 
+    def ends_silently(self) -> bool:
+        """Tell whether a build may end with its last step: its head says FINISHED then."""
+        return False
+
 
 class _Parser:
     def __init__(self, prefix: LinePrefix) -> None:
@@ -253,7 +262,7 @@ class _Parser:
                 screen.has_head = False
             else:
                 return
-        if text[:20].lstrip(b" \t").startswith(b"=> "):
+        if text[:24].lstrip(b" \t`'\"").startswith(b"=> "):
             if not screen.is_over and number != self._cut_line:
                 self._row(text, escapes, number)
         elif _BUILT.match(text) is not None and not screen.is_over:
@@ -261,8 +270,8 @@ class _Parser:
             screen.last_line = number
         elif screen.last_row is not None and screen.last_row.duration is None and (lone := _LONE_SECONDS.match(text)):
             screen.last_row.duration = float(lone[1])  # a console broke the row
-        elif text.startswith((b" > ", b"\x1b[34m > ")):
-            self._trailer(decode(text[3:]).strip())
+        elif text[:24].lstrip(b" \t").startswith(b"> "):
+            self._trailer(decode(text).strip()[2:], number)
         else:
             self._words(text, number)
 
@@ -321,16 +330,24 @@ class _Parser:
             is_cut = seconds is not None and gap <= 2
             screen.row(name, row[2], seconds, number, is_cut=is_cut, is_coloured=is_coloured)
 
-    def _trailer(self, name: str) -> None:
-        """Take the whole name of a failed step from the words below the screen."""
-        name = name.removesuffix(":")
+    def _trailer(self, text: str, number: int) -> None:
+        """Take the name of a failed step from the words below the screen: its row was cut, or is missing."""
+        name = text.removesuffix(":")
         screen = self._screen
         if screen is None:
             return
+        is_known = False
         for key, vertex in list(screen.vertices.items()):
-            if vertex.status is StepStatus.FAILED and id(vertex) in screen.cut and name.startswith(vertex.name):
-                vertex.name = name
-                screen.add(key, vertex)
+            if vertex.name == name or (id(vertex) in screen.cut and name.startswith(vertex.name)):
+                is_known = True
+                if vertex.status is StepStatus.FAILED and vertex.name != name:
+                    vertex.name = name
+                    screen.add(key, vertex)
+        if is_known or name == text or screen.is_over or number == self._cut_line:
+            return
+        if parse_step_name(name).index is not None and not screen.is_well():
+            screen.add(len(screen.vertices), Vertex(name, number, status=StepStatus.FAILED))
+            screen.last_line = number
 
     def _words(self, text: bytes, number: int) -> None:
         screen = self._screen
@@ -345,7 +362,7 @@ class _Parser:
             screen.last_line = number
         elif said.startswith("Check complete, ") and " no warnings" not in said:
             screen.fail(said)
-        elif said.startswith("WARNING: No output"):
+        elif said.startswith("WARNING: No output") or (said.startswith(_GOES_ON) and not screen.has_failed()):
             screen.finished = True
 
     def builds(self) -> list[FoundBuild]:
@@ -421,7 +438,7 @@ def _found(screen: _Screen) -> FoundBuild:
 
 
 class _BuildkitTty:
-    needles = (b"[+] Building ", b"=> [", b"=> ERROR [", b"=> CACHED [")
+    needles = (b"[+] Building ", b"=> [", b"=> ERROR [", b"=> CACHED [", b"=> CANCELED [")
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return 0.95 for a frame's head with rows, 0.5 for rows, 0.3 for a head alone."""
@@ -437,10 +454,10 @@ class _BuildkitTty:
                 return 0.95
             elif b"=> " in text and _is_telling_row(text):
                 rows += 1
-        if rows == 1 and _has_trailer(head, prefix):
+        if rows > 1 or (rows and (has_head or _has_trailer(head, prefix))):
             return 0.5
-        if rows > 1 or (rows and has_head):
-            return 0.5
+        if rows:
+            return 0.4
         return 0.3 if has_head else 0.0
 
     def parser(self, prefix: LinePrefix) -> LogParser:

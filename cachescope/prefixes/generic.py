@@ -25,6 +25,12 @@ _MARKER = re.compile(
     rb"|(?<=\] )INFO\[[0-9]{4}\] "
     rb"(?:[A-Z]{3,11} |Retrieving image |Unpacking rootfs |Taking snapshot |Executing [0-9]|[Cc]md: )"
 )
+# A row of BuildKit's screen; blanks and colours stand before each of them.
+_ROW = re.compile(
+    rb"(?<!=> )=> (?:\[internal\] load "
+    rb"|(?:CACHED |ERROR |CANCELED )?\[(?:[^\]\n]{1,200} )? ?[0-9]{1,3}/[0-9]{1,3}\] [A-Z]{3,11} )"
+)
+_ROW_MARGIN = re.compile(rb"(?:(?:\x1b|\?|\^\[)?\[[0-9;?]{0,16}[A-Za-z]|[ \t\r`'\"]){0,400}$")
 _ARROW = re.compile(rb" ---> (?:[0-9a-f]{12}|Using cache|Running in)")
 _JSON_FILE = re.compile(rb'\s{0,8}\{[^\n]{0,65536}?"(?:log|msg|message)"\s?:\s?"')
 _TEXT_KEYS = ("log", "msg", "message")
@@ -128,6 +134,12 @@ def _prefixes(head: bytes) -> tuple[list[bytes], int]:
         if line.startswith((b'{"vertexes"', b'{"stream"', b'{"logs"')):
             continue
         match = _MARKER.search(line[:1024])
+        if match is None and b"=> " in line and (match := _ROW.search(line[:1024])) is not None:
+            if _ROW_MARGIN.match(line[: match.start()]):
+                bare += 1
+            elif match.start() <= _LONGEST:
+                behind.append(line[: match.start()].rstrip(b" \t"))
+            continue
         if match is None:
             arrow = _ARROW.search(line[:1024])
             if arrow is not None and len(arrows) < _SAMPLE:

@@ -30,8 +30,12 @@ def test_rows_without_a_head_are_a_build_without_a_length():
     assert reading.warnings == ("The head of the build at line 1 is cut off.",)
 
 
-def test_one_row_or_rows_that_no_builder_knows_are_no_build():
-    assert read_builds([b" => [2/3] RUN make      2.1s\n"]).builds == ()
+def test_one_row_with_its_time_is_a_build_and_one_without_is_none():
+    assert [step.text for step in only(" => [2/3] RUN make      2.1s\n").steps] == ["RUN make"]
+    assert read_builds([b" => [2/3] RUN make\n"]).builds == ()
+
+
+def test_rows_that_no_builder_knows_are_no_build():
     assert read_builds([b" => [x] something   2.1s\n => [y] else   3.0s\n => => [1/2] RUN a  1.0s\n" * 3]).builds == ()
 
 
@@ -175,3 +179,66 @@ def test_kaniko_before_0_17_says_no_running():
         "INFO[0003] No files were changed.\n"
     )
     assert only(text).steps[0].output_lines == 2
+
+
+@pytest.mark.parametrize("margin", ["#  ", ">", "> ", "build-1  | ", "    "])
+def test_rows_behind_a_margin_are_rows(margin):
+    text = "".join(margin + line for line in (ROWS + ERROR).splitlines(keepends=True))
+    build = only("Some words of somebody.\n\n" + text)
+    assert (build.outcome, [step.status.value for step in build.steps]) == (
+        Outcome.FAILED,
+        ["done", "cached", "done", "failed"],
+    )
+
+
+def test_rows_between_backticks_are_rows():
+    build = only("It says\n `" + ROWS + ERROR.rstrip() + "`\n")
+    assert len(build.steps) == 4
+
+
+def test_a_failed_step_whose_row_is_missing_stands_in_the_words_below_the_screen():
+    text = " => CANCELED [a 2/2] RUN b    0.1s\n------   \n > [c 1/9] RUN d:\n0.5 gone\n------\n"
+    assert [(step.text, step.status) for step in only(text).steps] == [
+        ("RUN b", StepStatus.CANCELED),
+        ("RUN d", StepStatus.FAILED),
+    ]
+    assert len(only(text.replace("[c 1/9] RUN d:", "[a 2/2] RUN b:")).steps) == 1
+    assert len(only(text.replace("[c 1/9] RUN d:", "importing cache manifest from a:")).steps) == 1
+
+
+def test_what_a_failed_step_printed_is_a_build_without_the_error_below():
+    (step,) = only("It fails:\n\n > [linux/arm64 x 4/4] RUN go build:\n#28 0.608 go: finding a\n#28 3.6 PC=0\n").steps
+    assert (step.text, step.platform, step.status) == ("RUN go build", "linux/arm64", StepStatus.FAILED)
+    assert read_builds([b" > [some 1/2] words:\n > [x 1/2] RUN without a colon\n"]).builds == ()
+
+
+def test_a_step_that_the_trailer_names_has_failed():
+    text = "#1 [1/2] FROM a\n#1 DONE 0.1s\n\n#2 [2/2] RUN b\n#2 0.1 c\n#2 ...\n\n------\n > [2/2] RUN b:\n------\n"
+    assert [step.status for step in only(text).steps] == [StepStatus.DONE, StepStatus.FAILED]
+    other = text.replace("> [2/2] RUN b", "> [z 3/3] RUN y")
+    assert [step.text for step in only(other).steps] == ["FROM a", "RUN b", "RUN y"]
+
+
+def test_a_build_of_which_only_the_cache_is_told_is_one():
+    text = "#5 importing cache manifest from gha:1\n#5 ERROR: gone\nand\n#18 exporting cache\n#18 ERROR: gone\n"
+    build = only(text + "------\n > exporting cache:\n------\nerror: failed to solve: gone\n")
+    assert (build.outcome, len(build.cache_imports), len(build.cache_exports)) == (Outcome.FAILED, 1, 1)
+
+
+def test_rows_to_the_last_step_without_an_export_are_not_all():
+    assert only(" => CACHED [a 1/2] FROM b   0.0s\n => CACHED [a 2/2] RUN c   0.0s\n").outcome is Outcome.INCOMPLETE
+
+
+def test_the_export_of_one_service_ends_no_other():
+    row = " => [{}] exporting to image    0.1s\n"
+    rows = row.format("db") + " => CACHED [web build 1/3] RUN a    0.0s\n"
+    assert only(rows).outcome is Outcome.INCOMPLETE
+    assert only(rows + row.format("web")).outcome is Outcome.SUCCEEDED
+    assert only(rows.replace("1/3", "3/3")).outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("words", ["[+] Running 2/2", "Use 'docker scan' to run Snyk tests against images"])
+def test_what_is_said_only_behind_a_success_ends_the_last_frame(words):
+    rows = "[+] Building 1.3s (4/5)\n" + GOOD + " => exporting to image    0.0s\n"
+    assert only(rows).outcome is Outcome.INCOMPLETE
+    assert only(rows + f"\n{words}\n").outcome is Outcome.SUCCEEDED
