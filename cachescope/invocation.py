@@ -69,6 +69,8 @@ class Invocation:
     """`--no-cache-filter`, in lower case."""
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    """`--build-context NAME=PATH`."""
     target: str | None = None
     builder: str | None = None
     context: str | None = None
@@ -110,6 +112,7 @@ def read_invocation(words: Sequence[str]) -> Invocation:
     target_arguments: dict[str, dict[str, str]] = {}
     cache_from: list[str] = []
     cache_to: list[str] = []
+    contexts: dict[str, str] = {}
     stages: set[str] = set()
     targets: set[str] = set()
     single: dict[str, str] = {}
@@ -140,6 +143,9 @@ def read_invocation(words: Sequence[str]) -> Invocation:
                 key, given, text = value.partition("=")
                 if given:
                     arguments[key] = text
+            case "--build-context":
+                key, _, text = value.partition("=")
+                contexts[key] = text
             case "--cache-from":
                 cache_from.append(value)
             case "--cache-to":
@@ -159,6 +165,7 @@ def read_invocation(words: Sequence[str]) -> Invocation:
         no_cache_stages=frozenset(stages),
         cache_from=tuple(cache_from),
         cache_to=tuple(cache_to),
+        contexts=contexts,
         target=single.get("--target"),
         builder=single.get("--builder"),
         context=None if is_bake or not places else places[-1],

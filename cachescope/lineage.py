@@ -53,8 +53,18 @@ class Lineage:
 
 
 def is_missed(step: Step) -> bool:
-    """Tell whether an instruction below FROM ran instead of coming from cache (counted in the figures or not)."""
-    return step.kind == StepKind.INSTRUCTION and step.cached is False and step.instruction != "FROM"
+    """Tell whether an instruction below FROM ran instead of coming from cache (counted in the figures or not).
+
+    A step whose layers were fetched did not: a remote cache had its result. BuildKit fetches it where something below
+    needs it, and then prints DONE behind CACHED, or nothing but DONE.
+    """
+    is_instruction = step.kind == StepKind.INSTRUCTION and step.instruction != "FROM"
+    return is_instruction and step.cached is False and not is_restored(step)
+
+
+def is_restored(step: Step) -> bool:
+    """Tell whether BuildKit fetched the layers of a step; `--link` layers may be fetched to be put together anew."""
+    return step.transferred_bytes is not None and step.instruction != "FROM" and "--link" not in step.text
 
 
 def trace_lineage(
@@ -310,10 +320,13 @@ class _Tracer:
         twins = {}
         for position, step in enumerate(self.steps):
             if step.cached and step.kind == StepKind.INSTRUCTION:
+                # One target's name may be printed for both, for a shared step changes its name while the build goes on;
+                # on one and the same step it is the one target that is built without cache.
                 others = [
                     p
                     for p in ran[_work(step)]
                     if (self.steps[p].target, self.steps[p].platform) != (step.target, step.platform)
+                    or (self.steps[p].digest and parents[p] != parents[position])
                 ]
                 same_platform = [p for p in others if self.steps[p].platform == step.platform]
                 if same_platform or (others and len(parents[position]) == 0):

@@ -1,5 +1,6 @@
 """One break beside the build it is compared with: everything that a cause may look at, worked out once."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 
@@ -12,7 +13,17 @@ from cachescope.context import (
     reads,
     relative_to,
 )
-from cachescope.dockerfile import LAYER_KEYWORDS, Dockerfile, Instruction, Scope, Stage, mounts, variables
+from cachescope.dockerfile import (
+    LAYER_KEYWORDS,
+    NO_DEFAULT,
+    Dockerfile,
+    Instruction,
+    Scope,
+    Stage,
+    expand,
+    mounts,
+    variables,
+)
 from cachescope.evidence import Evidence
 from cachescope.invocation import BakeTarget, Invocation, read_bake_file, read_invocation
 from cachescope.lineage import Chain, Lineage, is_missed, trace_lineage
@@ -26,6 +37,8 @@ read_dockerfile = lru_cache(maxsize=64)(Dockerfile)
 """Reads a Dockerfile, keeping the latest: builds of one image share theirs."""
 
 _LOADS = "load build definition from "
+
+_CONTEXT = re.compile(r"\[(?:\S{1,200} )?context (\S{1,200})\] load from client")
 
 _TRIGGER = "ONBUILD "
 
@@ -94,6 +107,25 @@ class Side:
             return None
         written = self.bake[target].arguments if target in self.bake and target else {}
         return {**written, **self.invocation.arguments_of(target)}
+
+    def folder_of_context(self, name: str) -> str | None:
+        """Return the folder of the repository that a named context stands for; None where it is not known."""
+        folder = self.invocation.contexts.get(name) if self.invocation is not None else None
+        return None if folder is None or "://" in folder or folder.startswith(("/", "..", "target:")) else folder
+
+    def reference(self, written: str, target: str | None) -> str | None:
+        """Return an image that FROM names with the ARGs above the stages put in; None where one is not known."""
+        dockerfile, given = self.dockerfile(target), self.arguments(target)
+        if dockerfile is None or given is None:
+            return None
+        found = expand(written, {n: v for n, v in (dockerfile.global_arguments | given).items() if v != NO_DEFAULT})
+        return None if "$" in found else found
+
+    @cached_property
+    def texts_above_stages(self) -> list[str]:
+        """The ARGs above the first FROM, where the builder prints them."""
+        lineage = self.lineage
+        return [normalize(step.text) for p, step in enumerate(self.steps) if lineage.is_above_stages(p)]
 
     def instruction(self, position: int) -> Instruction | None:
         """Find the line of the Dockerfile that a step comes from."""
@@ -203,6 +235,12 @@ class Side:
             if step.total:
                 found.setdefault((step.target, step.platform, step.stage), set()).add(step.total)
         return found
+
+    @cached_property
+    def named_contexts(self) -> dict[str, int | None]:
+        """The folders given by `--build-context` that were sent, with what the log says was sent of them."""
+        places = [(_CONTEXT.fullmatch(step.text), step) for step in self.steps if step.kind == StepKind.INTERNAL]
+        return {match[1]: step.transferred_bytes for match, step in places if match is not None}
 
     @cached_property
     def last_stages(self) -> set[str | None]:
@@ -321,20 +359,38 @@ class Background:
 
     @cached_property
     def bases_changed(self) -> bool:
-        """Whether any base image has another digest than before."""
+        """Whether any base image has another digest than before, or is none of those before: it had to be fetched."""
         if self.before is None:
             return False
-        old = {(b.reference, b.platform): b.digest for b in self.before.build.base_images if b.digest}
-        return any(
-            old.get((b.reference, b.platform), b.digest) != b.digest for b in self.after.build.base_images if b.digest
-        )
+        old = {(b.reference, b.platform): b for b in self.before.build.base_images}
+        pairs = [(old.get((b.reference, b.platform)), b) for b in self.after.build.base_images]
+        return any(was is None or is_moved(was, now) for was, now in pairs)
 
     @cached_property
-    def context_grew(self) -> bool:
-        """Whether BuildKit had to send more of the context than before: files changed that it had a copy of."""
-        old = self.before.build.context_bytes if self.before is not None else None
-        new = self.after.build.context_bytes
-        if self.runners is not None:
+    def lost_everything(self) -> bool:
+        """Whether nothing hit, and a WORKDIR that missed on the same base proves that the cache is gone."""
+        if self.before is None or not self.after.is_buildkit or not self.nothing_hit:
+            return False
+        workdirs = [p for p, step in enumerate(self.after.steps) if step.instruction == "WORKDIR" and is_missed(step)]
+        return any(Pair(self, position).is_lost_workdir for position in workdirs)
+
+    def context_bytes(self, name: str | None) -> tuple[int | None, int | None]:
+        """Return what was sent of the build context, or of a named one: before, now."""
+        sides = (self.before, self.after)
+        if name is not None:
+            sizes = [side.named_contexts.get(name) if side is not None else None for side in sides]
+        else:
+            sizes = [side.build.context_bytes if side is not None else None for side in sides]
+        return sizes[0], sizes[1]
+
+    def context_grew(self, name: str | None) -> bool:
+        """Whether BuildKit had to send more of a context than before: files changed that it had a copy of.
+
+        Where nothing hit it proves nothing: who prunes the cache of Docker's own builder keeps the base images, but
+        loses the copy of the context.
+        """
+        old, new = self.context_bytes(name)
+        if self.runners is not None or self.nothing_hit:
             return False  # another builder lacks what this one never sent it
         # The classic builder and buildah print the size of the whole context, which says little about one file.
         return self.after.is_buildkit and old is not None and new is not None and new > old
@@ -512,10 +568,19 @@ class Pair:
     def sources(self) -> list[str]:
         """The paths of the context that it reads, as the builder printed them, variables put in."""
         printed = _printed_instruction(self.step)
+        if self.named_context is not None and printed is not None:
+            return _sources_in(printed, self.named_context)
         found = context_sources(printed) if printed is not None else []
-        if self.instruction is not None and self.keyword == "RUN":
-            return [self.scope.expand(source) for source in context_sources(self.instruction)]
+        written = self.instruction
+        if written is not None and (self.keyword == "RUN" or written.arguments.startswith("[")):
+            # A RUN prints no values of its mounts; a list loses its quotes when it is printed.
+            return [self.scope.expand(source) for source in context_sources(written)]
         return found
+
+    @cached_property
+    def named_context(self) -> str | None:
+        """The folder given by `--build-context` that it copies or mounts from, by its name."""
+        return next((name for name in self._images if name in self.after.named_contexts), None)
 
     @cached_property
     def reads_context(self) -> bool:
@@ -529,9 +594,13 @@ class Pair:
         if changed is None:
             return None
         new, old = self.background.ignore_after, self.background.ignore_before
-        if new is None:
+        folder: str | None = self.background.context_of(self.step.target)
+        if self.named_context is not None:
+            # It has a `.dockerignore` of its own; where the context lies only the command line tells.
+            new = old = IgnoreRules()
+            folder = self.after.folder_of_context(self.named_context)
+        if new is None or folder is None:
             return None
-        folder = self.background.context_of(self.step.target)
         found = []
         for file in changed[:MAX_CHANGED_FILES]:
             path = relative_to(folder, file.path)
@@ -543,7 +612,7 @@ class Pair:
                 continue
             if file.status == "D" and was_out:
                 continue
-            found.append(path)
+            found.append(path if self.named_context is None else file.path)
             if was_out != is_out and old is not None:
                 found.append(".dockerignore")
         return tuple(dict.fromkeys(found))
@@ -580,6 +649,12 @@ class Pair:
         """Whether the same step was also served from cache in this build."""
         mine = (self.step.stage, self.step.index, self.step.text)
         return any(s.cached and (s.stage, s.index, s.text) == mine for s in self.after.steps)
+
+    @cached_property
+    def is_lost_workdir(self) -> bool:
+        """Whether it is a WORKDIR of BuildKit on the same base as before: nothing but a lost entry makes it miss."""
+        is_same = self.has_same_text and self.has_same_place
+        return self.is_buildkit and self.keyword == "WORKDIR" and self.stands_on_known_base and is_same
 
     @cached_property
     def is_first_of_stage(self) -> bool:
@@ -623,11 +698,33 @@ class Pair:
     @cached_property
     def moved_bases(self) -> list[tuple[BaseImage, BaseImage]]:
         """The images right below it that had another digest in the baseline: before, after."""
+        return [(was, now) for was, now in self._other_images if self._is_one_reference(now)]
+
+    @cached_property
+    def untold_bases(self) -> list[BaseImage]:
+        """The images right below it that are others than before under a name with an ARG in it.
+
+        The classic builder prints FROM as written: whether the tag moved or the ARG has another value is not known.
+        """
+        return [now for _, now in self._other_images if self._is_one_reference(now) is None]
+
+    @cached_property
+    def _other_images(self) -> list[tuple[BaseImage, BaseImage]]:
         if self.before is None:
             return []
         old = {(b.reference, b.platform): b for b in self.before.build.base_images}
         pairs = [(old.get((b.reference, b.platform)), b) for b in self.base_images]
         return [(was, now) for was, now in pairs if was is not None and is_moved(was, now)]
+
+    def _is_one_reference(self, image: BaseImage) -> bool | None:
+        """Whether what FROM names means one reference in both builds; None where an ARG in it is not known."""
+        if "$" not in image.reference:
+            return True
+        if self.before is None:
+            return None
+        target = self.step.target
+        was, is_now = self.before.reference(image.reference, target), self.after.reference(image.reference, target)
+        return None if was is None or is_now is None else was == is_now
 
     @cached_property
     def moved_base(self) -> tuple[BaseImage, BaseImage] | None:
@@ -641,13 +738,15 @@ class Pair:
         """Whether the FROM right below it names an image that the baseline did not stand on."""
         if self.before is None or not self.base_images:
             return False
+        if any(self._is_one_reference(now) is False for _, now in self._other_images):
+            return True
         old = {image.reference for image in self.before.build.base_images}
         return not any(image.reference in old for image in self.base_images)
 
     @property
     def stands_on_another_base(self) -> bool:
         """Whether the image right below it has another digest or another name."""
-        return bool(self.moved_bases) or self.has_new_base_reference
+        return bool(self.moved_bases or self.untold_bases) or self.has_new_base_reference
 
     @property
     def stands_on_known_base(self) -> bool:
@@ -745,11 +844,18 @@ class Pair:
     def may_be_named_unignored(self) -> bool:
         """Whether it reads changed files unless a `.dockerignore` that is not known keeps them out."""
         changed = self.background.evidence.changed_files
-        if changed is None or self.background.ignore_after is not None:
+        if changed is None or self.background.ignore_after is not None or self.named_context is not None:
             return False
         folder = self.background.context_of(self.step.target)
         paths = (relative_to(folder, file.path) for file in changed[:MAX_CHANGED_FILES])
         return any(path is not None and self._reads(path) for path in paths)
+
+
+def _sources_in(printed: Instruction, context: str) -> list[str]:
+    """List the paths of a named context that a line reads."""
+    if printed.keyword == "RUN":
+        return [m.get("source", ".") for m in mounts(printed) if m["type"] == "bind" and m.get("from") == context]
+    return printed.words[:-1]
 
 
 def is_dockerfile(path: str) -> bool:

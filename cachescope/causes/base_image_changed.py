@@ -34,6 +34,10 @@ class BaseImageChanged:
                 evidence=(f"{new.reference} moved; the Dockerfile would tell whether this stage stands on it.",),
                 expected=False,
             )
+        if pair.untold_bases and pair.has_same_text:
+            name = pair.untold_bases[0].reference
+            evidence = f"FROM {name} means another image: its tag moved, or an ARG has another value."
+            return Verdict(weight=Weight.POSSIBLE, evidence=(evidence,), expected=False)
         is_untold = not pair.stands_on_known_base and not pair.has_new_base_reference
         if is_untold and pair.is_below_base and pair.has_same_text:
             return Verdict(

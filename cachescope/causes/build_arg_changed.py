@@ -1,11 +1,12 @@
 """A build argument has another value than before, from outside the commit (`--build-arg`, bake, CI variables).
 
 Its value is in the key of every RUN below its ARG, whether or not the RUN mentions it. BuildKit prints the value where
-the text names it and leaves the predefined proxy arguments out of every key; the classic builder does not.
+the text names it and leaves the predefined proxy arguments out of every key; the classic builder does not. buildah
+keeps the names of all arguments that have a value in the key of its ARG steps (seen with 1.28).
 """
 
 from cachescope.causes.base import Verdict, Weight
-from cachescope.dockerfile import PREDEFINED_ARGUMENTS, Instruction, variables
+from cachescope.dockerfile import NO_DEFAULT, PREDEFINED_ARGUMENTS, Instruction, variables
 from cachescope.matching import normalize
 from cachescope.pair import Pair
 
@@ -32,6 +33,8 @@ def _compare_arguments(pair: Pair, old: dict[str, str], new: dict[str, str]) -> 
     changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
     if not changed:
         return None
+    if _is_argument_of_buildah(pair):
+        return _compare_names(pair, old, new)
     in_force = [name for name in changed if _is_in_force(pair, name)]
     evidence = tuple(_change(name, old.get(name), new.get(name)) for name in in_force or changed)
     if pair.instruction is not None:
@@ -45,6 +48,25 @@ def _compare_arguments(pair: Pair, old: dict[str, str], new: dict[str, str]) -> 
     if pair.keyword != "RUN" and not shows:
         return None
     return Verdict(weight=Weight.LIKELY if shows else Weight.POSSIBLE, evidence=evidence, expected=False)
+
+
+def _is_argument_of_buildah(pair: Pair) -> bool:
+    return pair.after.build.builder == "buildah" and pair.keyword == "ARG"
+
+
+def _compare_names(pair: Pair, old: dict[str, str], new: dict[str, str]) -> Verdict | None:
+    """Judge an ARG of buildah, which keeps the names of the arguments that have a value in its key, not the values."""
+    came_or_went = old.keys() ^ new.keys()
+    if pair.instruction is None:
+        return _POSSIBLE if came_or_went else None
+    own = {name for name, value in pair.instruction.pairs.items() if value == NO_DEFAULT}
+    in_force = sorted(came_or_went & (own | pair.scope.declared | PREDEFINED_ARGUMENTS))
+    if pair.is_below_base:
+        in_force += [name for name in sorted(pair.arguments_of_base) if old.get(name) != new.get(name)]
+    if not in_force:
+        return None
+    evidence = tuple(_change(name, old.get(name), new.get(name)) for name in in_force)
+    return Verdict(weight=Weight.CERTAIN, evidence=evidence, expected=False)
 
 
 def _is_in_force(pair: Pair, name: str) -> bool:
@@ -65,10 +87,14 @@ def _is_in_force(pair: Pair, name: str) -> bool:
 
 def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None:
     declared = (pair.scope.declared | pair.scope.taken) - PREDEFINED_ARGUMENTS - _AUTOMATIC
+    if pair.untold_bases:
+        return _POSSIBLE if pair.has_same_text and pair.arguments_of_base else None
     if pair.is_new_stage and pair.dockerfile_is_same:
         return _choice_of_stage(pair)
     if pair.has_new_base_reference and pair.arguments_of_base and pair.dockerfile_is_same:
         return Verdict(weight=Weight.CERTAIN, evidence=("FROM names another image by an ARG.",), expected=False)
+    if _is_argument_of_buildah(pair):
+        return _POSSIBLE if pair.has_same_text else None
     if not declared:
         is_proxy_possible = pair.after.build.builder == "docker" and instruction.keyword == "RUN" and pair.has_same_text
         return _POSSIBLE if is_proxy_possible else None
@@ -113,11 +139,15 @@ def _judge_by_logs(pair: Pair) -> Verdict | None:
         return None
     if pair.has_same_text and pair.has_new_base_reference and not background.dockerfile_size_changed:
         return Verdict(weight=Weight.POSSIBLE, evidence=("FROM may name an image by an ARG.",), expected=False)
+    if pair.untold_bases:
+        return _POSSIBLE if pair.has_same_text else None
     if not pair.has_same_text:
         could_be = pair.is_buildkit and not background.dockerfile_size_changed
         if not could_be or pair.stage_total_changed or pair.stage_is_longer:
             return None
-    elif pair.keyword != "RUN" and (pair.is_buildkit or "$" not in pair.step.text):
+    elif pair.keyword == "RUN" or _is_argument_of_buildah(pair):
+        return _POSSIBLE
+    elif pair.is_buildkit or "$" not in pair.step.text:
         # Other builders print lines as written: a value may hide behind a `$`.
         return None
     return _POSSIBLE

@@ -17,16 +17,19 @@ class CacheLost:
         """Judge one break."""
         if pair.before is None or not pair.has_same_text or not pair.has_same_place:
             return None
-        if pair.moved_base or pair.has_new_base_reference or _import_explains(pair):
+        if pair.moved_base or pair.untold_bases or pair.has_new_base_reference or _import_explains(pair):
             return None
         if pair.background.builder_is_empty:
             evidence = ("Everything missed and the base images were fetched again: the builder was empty.",)
             return Verdict(
                 weight=Weight.LIKELY if pair.reads_context else Weight.CERTAIN, evidence=evidence, expected=False
             )
-        if _is_proven_by_workdir(pair):
+        if pair.is_lost_workdir:
             evidence = ("WORKDIR missed on the same base: nothing but a lost entry makes it miss.",)
             return Verdict(weight=Weight.CERTAIN, evidence=evidence, expected=False)
+        if pair.background.lost_everything:
+            evidence = ("Nothing hit, not even a WORKDIR on the same base: the cache is gone.",)
+            return Verdict(weight=Weight.LIKELY, evidence=evidence, expected=False)
         if pair.background.runners is not None and _nothing_else_is_open(pair):
             old, new = pair.background.runners
             evidence = (f"Nothing changed, and it ran on {new}: the earlier build filled the cache of {old}.",)
@@ -48,10 +51,6 @@ def _nothing_else_is_open(pair: Pair) -> bool:
     are_files_known = not pair.reads_context or pair.changed_files is not None
     is_line_known = pair.dockerfile_is_same or pair.has_same_definition
     return is_line_known and are_files_known and pair.after.invocation is not None
-
-
-def _is_proven_by_workdir(pair: Pair) -> bool:
-    return pair.is_buildkit and pair.keyword == "WORKDIR" and pair.stands_on_known_base
 
 
 CAUSE = CacheLost()

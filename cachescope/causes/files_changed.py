@@ -33,7 +33,7 @@ class FilesChanged:
                 expected=True,
                 files=found,
             )
-        if not pair.has_same_text or pair.background.builder_is_empty or not pair.has_same_place:
+        if not pair.has_same_text or pair.background.builder_is_empty or not pair.has_same_place or pair.untold_bases:
             return None
         if pair.may_be_named_unignored:
             return Verdict(
@@ -42,15 +42,15 @@ class FilesChanged:
                 expected=True,
             )
         is_listed = pair.changed_files is not None
-        if pair.background.ignore_rules_changed:
+        if pair.background.ignore_rules_changed and pair.named_context is None:
             return Verdict(
                 weight=Weight.LIKELY,
                 evidence=("The rules in .dockerignore changed.",),
                 expected=True,
                 files=(".dockerignore",),
             )
-        if pair.background.context_grew and pair.keyword != "RUN":
-            old, new = pair.before.build.context_bytes, pair.after.build.context_bytes
+        if pair.background.context_grew(pair.named_context) and pair.keyword != "RUN":
+            old, new = pair.background.context_bytes(pair.named_context)
             reason = f"The builder had to be sent more of the context than before ({old} → {new} bytes)."
             unrecorded = "No file that it reads is in the commit: a mode or a file that git does not record."
             linked = "No file that it reads is in the commit, but one that it may reach through a link."

@@ -122,6 +122,9 @@ def _compare_logs(pair: Pair) -> Verdict | None:
     if pair.has_new_base_reference:
         weight = Weight.LIKELY if pair.background.dockerfile_size_changed else Weight.POSSIBLE
         return Verdict(weight=weight, evidence=("FROM names another image than before.",), expected=True)
+    if pair.untold_bases and pair.before is not None:
+        is_edited = pair.before.texts_above_stages != pair.after.texts_above_stages
+        return _proof("An ARG above the first FROM was edited.") if is_edited else None
     if not pair.has_same_place:
         return _proof("The same instruction stood below other instructions before.")
     may_hide = (pair.is_buildkit and pair.keyword == "RUN") or "<<" in pair.step.text

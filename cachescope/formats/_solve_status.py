@@ -15,6 +15,7 @@ from cachescope.formats._buildkit import (
     VERTEX_CAP,
     Solve,
     Vertex,
+    fetches_layers,
     is_cancellation,
 )
 from cachescope.formats.base import FoundBuild
@@ -142,7 +143,7 @@ class StatusSolve(Solve):
             size = item.get("current" if text[0] == "t" else "total")
             if not isinstance(size, int) or size < 0:
                 return
-            if len(work.transferred) < _INPUT_CAP and (text[0] == "t" or " FROM " in work.name):
+            if len(work.transferred) < _INPUT_CAP and (text[0] == "t" or fetches_layers(work.name)):
                 work.transferred[text[:TEXT_CAP]] = size
             if text == "transferring context:" and work.name.endswith("load build context"):
                 self.set_context(work.digest, size)

@@ -287,15 +287,25 @@ def test_an_address_may_serve_something_else() -> None:
     assert "files_changed" in found.possible
 
 
+BELOW = build(*chain("WORKDIR /w", "COPY src src", "RUN make", hits=1))
+
+
 def test_more_context_than_before_means_changed_files() -> None:
-    found = explain(replace(COPY, context_bytes=20), replace(COPY, context_bytes=10))
+    found = explain(replace(BELOW, context_bytes=20), replace(BELOW, context_bytes=10))
     assert (found.cause, found.confidence) == ("files_changed", "likely")
-    assert explain(replace(COPY, context_bytes=10), replace(COPY, context_bytes=10)).cause == "unknown"
+    assert explain(replace(BELOW, context_bytes=10), replace(BELOW, context_bytes=10)).cause == "unknown"
+
+
+def test_more_context_proves_nothing_where_nothing_hit() -> None:
+    # Docker's own builder keeps the base images when its cache is pruned, but loses its copy of the context.
+    found = explain(replace(COPY, context_bytes=20), replace(COPY, context_bytes=10))
+    assert found.cause == "unknown"
+    assert {"cache_lost", "files_changed"} <= set(found.possible)
 
 
 def test_more_context_than_the_commit_explains_is_unexpected() -> None:
     found = explain(
-        replace(COPY, context_bytes=20), replace(COPY, context_bytes=10), changed_files=(), dockerignore_after=""
+        replace(BELOW, context_bytes=20), replace(BELOW, context_bytes=10), changed_files=(), dockerignore_after=""
     )
     assert (found.cause, found.expected) == ("files_changed", False)
 
@@ -397,10 +407,11 @@ def test_equal_vertex_digests_rule_out_edits_and_arguments() -> None:
 
 
 def test_another_runner_lacks_the_cache_when_nothing_else_is_open() -> None:
-    before = build(FROM, step("[2/3] COPY a a", cached=True), context_bytes=2)
-    after = build(FROM, step("[2/3] COPY a a"), context_bytes=900)
+    workdir = step("[2/3] WORKDIR /w", cached=True)
+    before = build(FROM, workdir, step("[3/3] COPY a a", cached=True), context_bytes=2)
+    after = build(FROM, workdir, step("[3/3] COPY a a"), context_bytes=900)
     known = {
-        **dockerfiles("FROM x\nCOPY a a\n"),
+        **dockerfiles("FROM x\nWORKDIR /w\nCOPY a a\n"),
         "changed_files": (),
         "dockerignore_after": "",
         "command_before": ("build", "."),
@@ -467,9 +478,10 @@ def test_the_command_says_where_the_context_begins(context: str, path: str, file
 
 
 def test_a_file_behind_a_link_may_be_what_the_commit_changed() -> None:
-    before = build(FROM, step("[2/2] COPY signs/current /", cached=True), context_bytes=100)
-    after = build(FROM, step("[2/2] COPY signs/current /"), context_bytes=500)
-    text = dockerfiles("FROM x\nCOPY signs/current /\n")
+    workdir = step("[2/3] WORKDIR /w", cached=True)
+    before = build(FROM, workdir, step("[3/3] COPY signs/current /", cached=True), context_bytes=100)
+    after = build(FROM, workdir, step("[3/3] COPY signs/current /"), context_bytes=500)
+    text = dockerfiles("FROM x\nWORKDIR /w\nCOPY signs/current /\n")
     changed = (ChangedFile("signs/open.txt"),)
     found = explain(after, before, changed_files=changed, dockerignore_after="", **text)
     assert (found.cause, found.expected, found.files) == ("files_changed", True, ())
