@@ -902,10 +902,7 @@ class _BuildkitPlain:
                     return 0.9
         if headlines or endings > 1:
             return 0.5
-        if endings and has_failed:
-            return 0.4
-        # With the client's error below, it is what is left of any failed build.
-        return 0.2 if trailer and b"failed to solve" not in head and b"executor failed running" not in head else 0.0
+        return 0.4 if trailer or (endings and has_failed) else 0.0
 
     def parser(self, prefix: LinePrefix) -> LogParser:
         """Open a parser."""

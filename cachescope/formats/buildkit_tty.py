@@ -193,6 +193,8 @@ class _Parser:
         """What compose version 1 says before it builds."""
         self._cut_line = 0
         """A last line without a line end: a row there may be cut."""
+        self._below = b""
+        """The line below a row that may be a build's first: a narrow console breaks rows."""
 
     def feed(self, chunk: bytes, first_line: int) -> list[tuple[int, int]] | None:
         strip = self._prefix.strip
@@ -233,6 +235,8 @@ class _Parser:
                 position = start
             end = chunk.find(b"\n", position)
             end = len(chunk) if end < 0 else end
+            if self._screen is None:
+                self._below = self._prefix.strip(chunk[end + 1 : end + 400].partition(b"\n")[0]).text
             yield number, chunk[position:end]
             position, number = end + 1, number + 1
 
@@ -257,7 +261,7 @@ class _Parser:
             return
         screen = self._screen
         if screen is None:
-            if _is_telling_row(text) and number != self._cut_line:
+            if _is_telling_row(text, self._below) and number != self._cut_line:
                 screen = self._screen = self._opened(number)
                 screen.has_head = False
             else:
@@ -410,7 +414,7 @@ def _has_trailer(head: bytes, prefix: LinePrefix) -> bool:
     return _TRAILER.match(prefix.strip(line).text) is not None
 
 
-def _is_telling_row(text: bytes) -> bool:
+def _is_telling_row(text: bytes, below: bytes = b"") -> bool:
     """Tell whether a row without a frame's head can only be a builder's: a step that BuildKit knows, and its time.
 
     The row of a step that failed may have lost its time: the words below it tell.
@@ -419,8 +423,9 @@ def _is_telling_row(text: bytes) -> bool:
     if row is None or row[1] is not None:
         return False
     name, _, seconds = _split_row(text[row.end() :])
-    is_timed = seconds is not None or row[2] == b"ERROR"
-    return is_timed and name.startswith("[") and parse_step_name(name).kind is not StepKind.OTHER
+    if seconds is None and row[2] != b"ERROR" and _LONE_SECONDS.match(below) is None:
+        return False
+    return name.startswith(("[", "exporting to ")) and parse_step_name(name).kind is not StepKind.OTHER
 
 
 def _is_renamed(known: str, name: str) -> bool:
@@ -438,12 +443,13 @@ def _found(screen: _Screen) -> FoundBuild:
 
 
 class _BuildkitTty:
-    needles = (b"[+] Building ", b"=> [", b"=> ERROR [", b"=> CACHED [", b"=> CANCELED [")
+    needles = (b"[+] Building ", b"=> [", b"=> ERROR [", b"=> CACHED [", b"=> CANCELED [", b"=> exporting to ")
 
     def sniff(self, head: bytes, prefix: LinePrefix) -> float:
         """Return 0.95 for a frame's head with rows, 0.5 for rows, 0.3 for a head alone."""
         has_head, rows = False, 0
-        for raw in head.split(b"\n", 4000)[:4000]:
+        lines = head.split(b"\n", 4000)[:4000]
+        for raw, below in zip(lines, [*lines[1:], b""], strict=True):
             if b"=> " not in raw and b"[+] Building " not in raw:
                 continue
             text = prefix.strip(raw).text
@@ -452,7 +458,7 @@ class _BuildkitTty:
                 has_head = True
             elif has_head and _ROW.match(text) and _split_row(text)[2] is not None:
                 return 0.95
-            elif b"=> " in text and _is_telling_row(text):
+            elif b"=> " in text and _is_telling_row(text, prefix.strip(below[:400]).text):
                 rows += 1
         if rows > 1 or (rows and (has_head or _has_trailer(head, prefix))):
             return 0.5

@@ -103,7 +103,10 @@ class _Generic:
         if as_json:
             return as_json
         behind, bare = _prefixes(head)
-        if len(behind) < 2 or len(behind) <= 2 * bare:
+        if len(behind) < 2:
+            return 0.0
+        is_label = len(behind) <= 2 * bare
+        if is_label and not _is_label(behind):
             return 0.0
         shape = _shape(behind)
         if shape is None:
@@ -111,7 +114,7 @@ class _Generic:
         lines = [line for line in head.split(b"\n", _SAMPLE)[:_SAMPLE] if line.strip()]
         lines = lines[next((index for index, line in enumerate(lines) if shape.match(line)), 0) :]
         share = sum(shape.match(line) is not None for line in lines) / max(1, len(lines))
-        return 0.5 * share if share > 0.4 else 0.0
+        return 0.5 * share if share > (0.1 if is_label else 0.4) else 0.0
 
     def strip(self, line: bytes) -> Line:
         """Leave the line as it is: without a log there is no shape."""
@@ -123,6 +126,15 @@ class _Generic:
             return _JSON
         shape = _shape(_prefixes(head)[0])
         return self if shape is None else _Fitted(shape)
+
+
+def _is_label(prefixes: list[bytes]) -> bool:
+    """Tell whether it is the same words each time, as a tool puts before what it got at once, not before each line.
+
+    A builder's own marks are none: a build inside of a step stands behind these.
+    """
+    label = prefixes[0]
+    return len(set(prefixes)) == 1 and len(label) > 2 and b"#" not in label and b"=>" not in label and label.isascii()
 
 
 def _prefixes(head: bytes) -> tuple[list[bytes], int]:

@@ -242,3 +242,26 @@ def test_what_is_said_only_behind_a_success_ends_the_last_frame(words):
     rows = "[+] Building 1.3s (4/5)\n" + GOOD + " => exporting to image    0.0s\n"
     assert only(rows).outcome is Outcome.INCOMPLETE
     assert only(rows + f"\n{words}\n").outcome is Outcome.SUCCEEDED
+
+
+def test_a_failed_step_behind_other_words_is_told_with_the_error():
+    build = only("It says > [3/3] RUN a:\n#8 0.1 b\nexecutor failed running [/bin/sh -c a]: exit code: 1\n")
+    assert (build.format, [step.text for step in build.steps]) == ("quiet", ["RUN a"])
+
+
+def test_times_that_a_narrow_console_broke_off_the_first_rows_are_theirs():
+    text = "  => [a internal] load .dockerignore\n 0.0s\n  => ERROR [a 2/3] RUN b\n 0.4s\n"
+    assert [(step.target, step.duration_seconds) for step in only(text).steps] == [("a", 0.0), ("a", 0.4)]
+
+
+def test_an_export_is_the_row_of_a_build_without_a_dockerfile():
+    text = " => pip install numpy    13.0s\n => exporting to oci image format    2.4s\n => => sending tarball   0.4s\n"
+    assert only(text).outcome is Outcome.SUCCEEDED
+
+
+def test_a_label_before_some_lines_comes_off():
+    text = (
+        "[INFO] app | #7 [2/2] ADD a b\n#7 DONE 0.1s\n\n#8 exporting to image\n#8 exporting layers\n"
+        "[INFO] app | #8 exporting layers 0.4s done\n#8 DONE 0.4s\n"
+    )
+    assert [step.text for step in only(text).steps] == ["ADD a b", "exporting to image"]
