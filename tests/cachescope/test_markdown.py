@@ -24,6 +24,8 @@ HOSTILE = (
     "--> <script>alert(1)</script> <!--",
     "`@octocat`",
     "``` @octocat",
+    "```\n@octocat\n```\n<b>",
+    "x\n````\n@octocat",
     "a``b`c",
     "\\`@octocat\\`",
     "x\n@octocat",

@@ -88,7 +88,7 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
         return {
             "id": comment["id"],
             "content": {"raw": "" if is_deleted else comment["body"]},
-            "user": {"uuid": uuid_of(comment["author"])},
+            "user": None if comment["author"] is None else {"uuid": uuid_of(comment["author"])},
             "deleted": is_deleted,
         }
 

@@ -31,8 +31,8 @@ def open_pull_request(
     return found
 
 
-def add_comment(repository: Repository, number: int, body: str, author: int = 1) -> dict[str, Any]:
-    """Let somebody comment on a pull request."""
+def add_comment(repository: Repository, number: int, body: str, author: int | None = 1) -> dict[str, Any]:
+    """Let somebody comment on a pull request; None is somebody whose account is gone."""
     comments = repository.written.setdefault("comments", [])
     made = {"id": 1000 + len(comments), "number": number, "body": body, "author": author, "app": None}
     comments.append(made)

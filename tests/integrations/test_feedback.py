@@ -157,6 +157,7 @@ def test_a_token_of_a_repository_of_bitbucket_edits_what_it_wrote_and_nothing_el
     assert bodies(at.repository, 12) == [f"{marker('bitbucket')}\n\n`<sub>x</sub>`\n\nthe end"]
     theirs = add_comment(at.repository, 12, marker("bitbucket"), author=OUR_ID + 1)
     assert not at.forge.edit_comment(12, str(theirs["id"]), "ours")
+    add_comment(at.repository, 12, marker("bitbucket"), author=None)  # their account was closed
     assert at.forge.find_comment(12, MARKER) is None  # it cannot say which are its own
 
 

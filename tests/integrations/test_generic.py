@@ -1,12 +1,14 @@
 """The generic signed door: genuine requests pass and are read, anything else is refused."""
 
 import base64
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cachescope.errors import TooLargeError
 from integrations.ci import PROVIDERS
 from integrations.ci.base import CIRun, HookRequest, Ignored, SignatureRefusedError
 
@@ -76,3 +78,15 @@ def test_old_and_future_requests_fail(case: dict[str, Any], offset: int, is_fres
     else:
         with pytest.raises(SignatureRefusedError, match="300 s"):
             verify(request_of(case), [case["secret"]], case["now"] + offset)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(b"x" * (CAP + 1)), gzip.compress(b"x" * CAP) + gzip.compress(b"x"), gzip.compress(b"x" * 8 * CAP)],
+    ids=["one more", "one more in a second file", "a bomb"],
+)
+def test_a_log_that_unpacks_to_more_than_its_cap_is_given_up(packed: bytes) -> None:
+    data = {"repository": "acme/api", "log_gzip_base64": base64.b64encode(packed).decode()}
+    body = json.dumps({"type": "build.log", "data": data}).encode()
+    with pytest.raises(TooLargeError, match="more than 1,048,576 bytes"):
+        PROVIDERS["generic"].read_event(HookRequest(headers={}, body=body), CAP)

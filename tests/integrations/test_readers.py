@@ -182,6 +182,14 @@ def test_circleci_names_presigned_addresses_that_see_no_credentials(server: Serv
     assert [headers.get("circle-token") for _, headers in server.asked] == ["t", None]
 
 
+def test_circleci_reads_no_output_without_tls_from_elsewhere(server: Server) -> None:
+    server.routes = {
+        "/api/v1.1/project/gh/acme/shop/12": {"steps": [{"actions": [{"output_url": "http://93.184.215.14/x"}]}]}
+    }
+    with pytest.raises(ForbiddenAddressError, match="without TLS"):
+        fetch(server, "circleci", {"project": "gh/acme/shop", "job_number": 12}, {"token": "t"})
+
+
 @pytest.mark.parametrize("url", ["http://169.254.169.254/x", "file:///etc/passwd", "http://10.0.0.1/"])
 def test_circleci_leads_nowhere_it_must_not(server: Server, url: str) -> None:
     server.routes = {"/api/v1.1/project/gh/acme/shop/12": {"steps": [{"actions": [{"output_url": url}]}]}}

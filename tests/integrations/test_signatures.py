@@ -148,6 +148,35 @@ def test_another_secret_is_refused(case: Case) -> None:
         refuse(case, headers, BODY, *secrets)
 
 
+def test_what_proves_it_is_compared_as_bytes_in_constant_time_with_every_secret(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[object, object]] = []
+
+    def compare(one: object, other: object) -> bool:
+        compared.append((one, other))
+        return constant(one, other)
+
+    constant = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    headers, counts = case.sign(case.secret, BODY, NOW), []
+    for secrets in ((case.secret, case.other), (case.other, case.secret)):
+        compared.clear()
+        verify(case, headers, BODY, *secrets)
+        counts.append(len(compared))
+        assert all(isinstance(value, bytes) for pair in compared for value in pair)
+        assert any(one == other for one, other in compared)
+    assert counts[0] == counts[1] >= 2  # whichever fits first
+
+
+def test_a_header_that_came_twice_is_told_as_such(case: Case) -> None:
+    if case.scheme == "header":
+        return
+    headers = case.sign(case.secret, BODY, NOW)
+    with pytest.raises(SignatureRefusedError, match="came twice"):
+        verify(case, headers | {case.carrier: f"{headers[case.carrier]}\n{headers[case.carrier]}"})
+
+
 def test_no_secret_lets_nobody_in(case: Case) -> None:
     request = HookRequest(headers=case.sign(case.secret, BODY, NOW), body=BODY)
     with pytest.raises(SignatureRefusedError):
