@@ -231,13 +231,11 @@ class Solve:
 
     def build(self) -> Build:
         """Return the build as far as it is known."""
-        targets = frozenset(self._targets)
-        named = [(vertex, parse_step_name(vertex.name, targets)) for vertex in self.vertices.values()]
+        named = self._named()
         outcome = self._outcome(named)
-        gave_up = outcome in (Outcome.FAILED, Outcome.CANCELED)
         downloads = _downloads(named)
         steps = tuple(
-            [self._step(v, downloads.get(place, name), gave_up=gave_up) for place, (v, name) in enumerate(named)]
+            [self._step(v, downloads.get(place, name), outcome=outcome) for place, (v, name) in enumerate(named)]
         )
         transfers = [step for step in steps if step.kind is _CACHE_IMPORT or step.kind is _CACHE_EXPORT]
         error = self.error
@@ -260,10 +258,23 @@ class Solve:
             line=self.line,
         )
 
-    def _step(self, vertex: Vertex, name: StepName, *, gave_up: bool) -> Step:
+    def _named(self) -> list[tuple[Vertex, StepName]]:
+        """Take all names apart; buildx puts the target before every step as soon as there are two."""
+        targets = frozenset(self._targets)
+        named = [(vertex, parse_step_name(vertex.name, targets)) for vertex in self.vertices.values()]
+        if any(name.target is not None and name.stage is not None and name.index is not None for _, name in named):
+            alone = {name.stage for _, name in named if name.target is None and name.stage is not None}
+            if alone:
+                self._targets |= alone
+                return self._named()
+        return named
+
+    def _step(self, vertex: Vertex, name: StepName, *, outcome: Outcome) -> Step:
         status = vertex.status
-        if gave_up and status is _RUNNING:
+        if status is _RUNNING and outcome in (Outcome.FAILED, Outcome.CANCELED):
             status = StepStatus.CANCELED
+        elif status is _RUNNING and outcome is Outcome.SUCCEEDED:
+            status = _UNKNOWN  # it ended in lines that are missing
         started = None
         if vertex.started is not None and self.started is not None:
             started = round(max(0.0, vertex.started - self.started), 3)

@@ -83,6 +83,8 @@ _GLUED = re.compile(
 _DONE = re.compile(rb"DONE(?: ([0-9*]{1,9}(?:\.[0-9*]{0,9})?)s)?$")
 _CLOCK = re.compile(rb"([0-9]{1,9}\.[0-9]{1,3}) ")
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}$")
+_NAMED = re.compile(rb"naming to [^ ]{1,512}(?: [0-9.]{1,12}s)? done")
+"""Nearly the last of an export."""
 _BUILDING_WITH = re.compile(rb'building with "')
 _SURE_NAME = (
     rb"(?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z])|building with \""
@@ -177,6 +179,10 @@ class _Build(Solve):
         self._known = 0
         self._places: dict[tuple[str | None, str | None, str | None], tuple[int, set[int | None]]] = {}
 
+    def ends_silently(self) -> bool:
+        """Tell whether it may end with its last step; of an excerpt nobody knows."""
+        return not self.head_is_cut
+
     def has_ended(self) -> bool:
         """Tell whether no more lines of this build are to come."""
         return self.is_over or self.finished or (self.is_resting() and self.has_exported())
@@ -246,6 +252,8 @@ class _Parser:
         self._open: _Build | None = None
         """The build whose block is open: the only one that further lines without a headline can belong to."""
         self._at: float | None = None
+        self._other_words = 0
+        """Behind this line stood words that no block holds."""
         self.counted: int | None = None
         self._has_escapes = True
         self._cut_line = 0
@@ -340,6 +348,8 @@ class _Parser:
             if end - start > _GAP:
                 outside.append((start, end))
             gap = chunk[start : min(end, start + _LONG_GAP)]
+            if self._bare and not gap.isspace():
+                self._other_words = line + lines
             if any(word in gap for word in _WORDS):
                 self._last_words(gap, line)
         else:
@@ -579,6 +589,9 @@ class _Parser:
         name = _name_of(rest) if len(rest) < _LONG_NAME else _name(rest)
         if not name.is_sure and len(self._active) > 1:
             return  # what goes on in a block of another build is no headline
+        if not name.is_sure and self._active and _NAMED.fullmatch(rest):
+            self._active[-1].finished = True  # the image has its name: the lines above were taken out
+            return
         build = self._place(key, name)
         if build is None:
             if not name.is_sure:
@@ -642,6 +655,8 @@ class _Parser:
                 return 20  # it was interrupted by another vertex
             if vertex.is_open:
                 return 0 if is_mixed or name.is_first else 1
+            if build.head_is_cut and vertex.status is _CACHED_STATUS and self._other_words > build.last_line:
+                return 0  # somebody quotes two builds
             if is_mixed and build.has_ended():
                 return 1  # rather one that is still at work
             return 0 if build.has_instructions and name.is_beginning and len(key) == 1 else 5

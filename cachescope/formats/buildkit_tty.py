@@ -75,6 +75,7 @@ class _Screen(Solve):
         "now",
         "running",
         "shown",
+        "talking",
         "total",
     )
 
@@ -94,6 +95,8 @@ class _Screen(Solve):
         """Vertices of the latest frame, from top to bottom."""
         self.running: set[int] = set()
         """Those of them that were drawn at work."""
+        self.talking: set[int] = set()
+        """Those of them below which output is drawn: only what is at work has any."""
         self.last_row: Vertex | None = None
 
     def is_well(self) -> bool:
@@ -113,6 +116,7 @@ class _Screen(Solve):
         self.elapsed, self.now, self.total = elapsed, now, total
         self.shown = []
         self.running = set()
+        self.talking = set()
         self.last_row = None
 
     def row(
@@ -162,10 +166,15 @@ class _Screen(Solve):
     def settle(self) -> None:
         """Decide what is still at work by the latest frame: without colours, the counter and the order tell."""
         running = self.running
-        if self.finished or not self.has_head:
+        if self.finished:
             running = set()
+        elif not self.has_head:
+            running = self.talking
         elif not self.has_colours:
-            plain = [vertex for vertex in self.shown if id(vertex) in running]
+            plain = sorted(
+                (vertex for vertex in self.shown if id(vertex) in running),
+                key=lambda vertex: id(vertex) in self.talking,
+            )
             count = max(0, len(self.shown) - self.now)
             running = {id(vertex) for vertex in plain[len(plain) - count :]} if count else set()
         drawn = {id(vertex) for vertex in self.shown}
@@ -327,7 +336,10 @@ class _Parser:
         coloured = _COLOUR.search(escapes)
         is_coloured = coloured is not None and coloured[1] not in (b"0", b"1")
         if row[1] is not None:
-            if screen.last_row is not None and not name.startswith("# "):
+            if name.startswith("# "):
+                if screen.last_row is not None and id(screen.last_row) in screen.running:
+                    screen.talking.add(id(screen.last_row))
+            elif screen.last_row is not None:
                 screen.detail(screen.last_row, name, is_cut=seconds is not None and gap <= 2)
         elif seconds is not None or parse_step_name(name).kind is not StepKind.OTHER:
             # Without a time it stands on the next line, or was lost where somebody copied the row.

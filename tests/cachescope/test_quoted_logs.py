@@ -265,3 +265,39 @@ def test_a_label_before_some_lines_comes_off():
         "[INFO] app | #8 exporting layers 0.4s done\n#8 DONE 0.4s\n"
     )
     assert [step.text for step in only(text).steps] == ["ADD a b", "exporting to image"]
+
+
+def test_a_row_with_output_below_it_is_at_work():
+    rows = " => CACHED [a 1/3] FROM b   0.0s\n => [a 2/3] RUN c    618.6s\n => => # (8/40) Installing\n"
+    for text in (rows, "[+] Building 619.0s (1/3)\n" + rows + " => [internal] load build context   0.1s\n"):
+        step = next(step for step in only(text).steps if step.index == 2)
+        assert (step.status, step.duration_seconds) == (StepStatus.RUNNING, None)
+
+
+def test_a_stage_without_a_target_beside_targets_is_a_target():
+    rows = " => [auth base 3/7] COPY a .   0.1s\n => [web 3/5] COPY b .   0.0s\n"
+    assert [(step.target, step.stage) for step in only(rows).steps] == [("auth", "base"), ("web", None)]
+
+
+def test_an_excerpt_without_an_export_has_no_end():
+    text = "#7 [a 2/3] WORKDIR /b\n#7 CACHED\n\n#8 [a 3/3] COPY . .\n#8 CACHED\n"
+    assert only(text).outcome is Outcome.INCOMPLETE
+
+
+def test_a_named_image_ends_a_build_of_which_lines_were_taken_out():
+    text = "#7 [2/3] WORKDIR /a\n#8 [3/3] RUN b\n#8 DONE 0.9s\n#13 naming to docker.io/a/b:1.0 done\n#13 DONE 0.1s\n"
+    build = only(text)
+    assert build.outcome is Outcome.SUCCEEDED
+    assert [(step.status, step.cached) for step in build.steps] == [
+        (StepStatus.UNKNOWN, None),
+        (StepStatus.DONE, False),
+    ]
+
+
+def test_the_same_step_behind_somebodys_words_is_another_builds():
+    block = "#8 [b 4/4] RUN pip\n#8 CACHED\n"
+    assert [len(build.steps) for build in read_builds([(block + "...\n\nNow edit it:\n" + block).encode()]).builds] == [
+        1,
+        1,
+    ]
+    assert len(read_builds([(block + "\n" + block).encode()]).builds) == 1
