@@ -358,6 +358,17 @@ def test_a_pull_request_is_asked_for_as_no_job_names_it(circle: Circle) -> None:
     assert circle.delivery().parameters["actor"] == "ada"
 
 
+def test_the_main_branch_of_a_fork_is_no_branch_of_ours(circle: Circle) -> None:
+    circle.finish(run_of(1, BEFORE, log(cached=False)))
+    circle.finish(run_of(2, AFTER, log(cached=True), fork="mallory"))
+    with reading() as session:
+        builds = session.scalars(select(Build).order_by(Build.id)).all()
+        assert [(build.branch, build.branch_class) for build in builds] == [
+            ("main", "default"),
+            ("mallory:main", "branch"),
+        ]
+
+
 def test_a_list_of_changed_files_that_is_cut_counts_as_unknown(circle: Circle) -> None:
     circle.project.commits[AFTER] |= {f"file{number}": "x" for number in range(400)}
     circle.finish(run_of(1, BEFORE, log(cached=False)))

@@ -137,6 +137,10 @@ _JOBS_ARE_TOLD = frozenset({"github", "gitea", "gitlab", "circleci"})
 """Where runs and pipelines are told besides their jobs."""
 
 
+_SAID_BETTER = frozenset({"branch"})
+"""What an API corrects: an event of a fork's run names its branch as if it were ours."""
+
+
 def _parameters(run: CIRun, scope: Repository | None) -> dict[str, Value]:
     said = dict(run.parameters)
     if run.started_at is not None:
@@ -159,7 +163,11 @@ def _fetch(  # noqa: PLR0917 - what a log is fetched with
                 receiver.feed(piece)
             received = receiver.finish()
         more = reader.describe(api, run)
-    told = {name: value for name, value in more.items() if value is not None and name not in parameters}
+    told = {
+        name: value
+        for name, value in more.items()
+        if value is not None and (name not in parameters or name in _SAID_BETTER)
+    }
     return Unwrapped(delivery.team_id, parameters | read_parameters(told), received, carried_log=False)
 
 

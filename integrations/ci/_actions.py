@@ -24,6 +24,8 @@ NEVER_RAN: Final = {
     "action_required": "it waits for somebody's approval.",
     "stale": "it was given up before it ran.",
 }
+PULL_REQUESTS: Final = frozenset({"pull_request", "pull_request_target", "pull_request_review"})
+"""The events of pull requests that start runs."""
 NOT_YET: Final = "it has not finished yet; another event follows."
 
 
@@ -66,7 +68,7 @@ def read_run(event: dict[str, Any], ci: str) -> CIRun | Ignored:
     run_id = read.identity(read.part(told, "id"))
     if run_id is None:
         raise UnreadableInputError("The event names a finished run without its id (workflow_run.id).")
-    pull = _own_pull_request(event, told)
+    pull = own_pull_request(told, read.part(event, "repository"))
     run = read.job(
         _common(event, told, ci)
         | {
@@ -88,10 +90,10 @@ def pull_request_in_path(path: object) -> int | None:
     return read.pull_request(path.rpartition("@")[2]) if isinstance(path, str) else None
 
 
-def _own_pull_request(event: dict[str, Any], told: dict[str, Any]) -> dict[str, Any] | None:
+def own_pull_request(told: object, repository: object) -> dict[str, Any] | None:
     """Return the pull request into this repository: the list may also hold those that forks opened among themselves."""
-    here = read.identity(read.part(event, "repository", "id"))
-    for pull in read.rows(told.get("pull_requests")):
+    here = read.identity(read.part(repository, "id"))
+    for pull in read.rows(read.part(told, "pull_requests")):
         into = read.identity(read.part(pull, "base", "repo", "id"))
         if here is None or into in {None, here}:
             return dict(pull)

@@ -10,7 +10,7 @@ from typing import Any
 
 from cachescope.evidence import ChangedFile
 from integrations.ci import _bodies as read
-from integrations.ci._actions import pull_request_in_path, read_job
+from integrations.ci._actions import PULL_REQUESTS, own_pull_request, pull_request_in_path, read_job
 from integrations.ci._api import FILE_BYTES, Api, NeverError, NotYetError, path_of
 from integrations.ci._app_tokens import installation_token
 from integrations.ci._archives import read_archive
@@ -44,21 +44,33 @@ class ActionsReader:
         told = api.get(f"/repos/{repository}/actions/runs/{run_id}") if run_id else None
         if told is None:
             return {}
-        pulls = read.rows(read.part(told, "pull_requests")) or self._pulls_of_commit(api, run, told)
+        pull = None
+        if not _is_of_default_branch(told, run.parameters.get("default_branch")):
+            here = {"id": run.log_reference.get("repository_id")}
+            pull = own_pull_request(told, here) or self._pull_of_commit(api, run, told)
+        number = read.number(read.part(pull, "number")) or pull_request_in_path(read.part(told, "path"))
         found = {
             "actor": read.text(read.part(told, "actor", "login")),
-            "pull_request": read.number(read.part(pulls, 0, "number")) or pull_request_in_path(read.part(told, "path")),
-            "base_branch": read.branch(read.part(pulls, 0, "base", "ref")),
+            "pull_request": number,
+            "base_branch": read.branch(read.part(pull, "base", "ref")),
+            "branch": _branch_of_fork(told) if number is None else None,
         }
         return read.pick(**found)
 
-    def _pulls_of_commit(self, api: Api, run: CIRun, told: object) -> list[dict[str, Any]]:
-        """A run of a fork's pull request names none; the commit does."""
+    def _pull_of_commit(self, api: Api, run: CIRun, told: object) -> dict[str, Any] | None:
+        """A run of a fork's pull request names none; the commit does, and so does the branch that has moved on."""
         commit = run.parameters.get("commit")
-        if not commit or read.part(told, "event") not in {"pull_request", "pull_request_target"}:
-            return []
-        pulls = api.get(f"/repos/{repository_of(run)}/commits/{commit}/pulls")
-        return [pull for pull in read.rows(pulls) if read.part(pull, "head", "sha") == commit]
+        if not commit or read.part(told, "event") not in PULL_REQUESTS:
+            return None
+        pulls = read.rows(api.get(f"/repos/{repository_of(run)}/commits/{commit}/pulls"))
+        whence = (read.part(told, "head_branch"), read.part(told, "head_repository", "id"))
+        last = [pull for pull in pulls if read.part(pull, "head", "sha") == commit]
+        moved = [
+            pull
+            for pull in pulls
+            if None not in whence and (read.part(pull, "head", "ref"), read.part(pull, "head", "repo", "id")) == whence
+        ]
+        return next(iter(last + moved), None)
 
     def read_log(self, api: Api, run: CIRun, cap_bytes: int, tries: int) -> Iterator[bytes]:
         """Read the log of a job; one that stays away is looked for in the archive of its run."""
@@ -140,6 +152,26 @@ class ActionsReader:
                 told = read_job(event, self.ci)
                 if isinstance(told, CIRun):
                     yield told
+
+
+def _is_of_default_branch(told: object, default_branch: object) -> bool:
+    """Whether a push to the default branch, or a schedule, started a run.
+
+    Its list of pull requests holds what would bring that branch elsewhere: that is not what was built.
+    """
+    event, head = read.part(told, "event"), read.part(told, "head_branch")
+    return event not in {None, *PULL_REQUESTS} and head is not None and head == default_branch
+
+
+def _branch_of_fork(told: object) -> str | None:
+    """Return the branch of a run of another repository's commits, with its owner: its `main` is not ours."""
+    here, there = read.part(told, "repository", "id"), read.part(told, "head_repository")
+    head = read.branch(read.part(told, "head_branch"))
+    if here is None or head is None or not isinstance(told, dict) or "head_repository" not in told:
+        return None
+    if read.part(there, "id") == here:
+        return None
+    return f"{read.slug(read.part(there, 'owner', 'login')) or 'fork'}:{head}"[:255]
 
 
 def _is_copy(job: dict[str, Any], run: dict[str, Any]) -> bool:

@@ -64,6 +64,9 @@ def as_run(repository: Repository, run: CIRun) -> dict[str, Any]:
         "created_at": run.jobs[0].started_at if run.jobs else "2026-11-20T10:00:00Z",
         "updated_at": run.jobs[-1].completed_at if run.jobs else "2026-11-20T10:00:00Z",
         "actor": {"login": "ada"},
+        "event": "pull_request" if run.pull_request or run.fork else "push",
+        "repository": {"id": repository.id, "full_name": repository.name},
+        "head_repository": {"id": 999, "owner": {"login": run.fork}} if run.fork else {"id": repository.id},
     }
 
 

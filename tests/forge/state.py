@@ -50,6 +50,8 @@ class CIRun:
     pull_request: int | None = None
     jobs: list[Job] = field(default_factory=list)
     conclusion: str | None = "success"
+    fork: str = ""
+    """Who owns the repository that a pull request comes from, where that is another one."""
     in_zip: bool = True
     """Whether the archive of the run holds the logs of its jobs."""
 

@@ -327,6 +327,62 @@ def test_jobs_that_an_attempt_took_over_from_the_one_before_are_not_told_again(
     assert [run.log_reference["job_id"] for run in found] == ids
 
 
+HERE, FORK = {"id": 3, "default_branch": "main"}, {"id": 9, "owner": {"login": "mallory"}}
+COMMIT = "c" * 40
+
+
+def described(server: Server, told: dict[str, Any], pulls: list[dict[str, Any]]) -> dict[str, Any]:
+    """What GitHub says of the run of a job, and of the pull requests of its commit."""
+    start = "/api/v3/repos/acme/shop"
+    server.routes = {
+        f"{start}/actions/runs/5": {"head_branch": "main", "repository": HERE, **told},
+        f"{start}/commits/{COMMIT}/pulls": pulls,
+    }
+    run = CIRun(
+        parameters={"branch": "main", "commit": COMMIT, "default_branch": "main"},
+        log_reference={"repository": "acme/shop", "repository_id": 3, "run_id": 5, "job_id": 7},
+    )
+    with HttpClient(LOOPBACK) as client:
+        reader = reader_of("github")
+        api = reader.connect(client, Access(base_url=server.url, reach=LOOPBACK), run)
+        return dict(reader.describe(api, run))
+
+
+def pull_into(repository: int, number: int = 4, sha: str = COMMIT, ref: str = "main") -> dict[str, Any]:
+    return {
+        "number": number,
+        "head": {"sha": sha, "ref": ref, "repo": {"id": 9}},
+        "base": {"ref": "main", "repo": {"id": repository}},
+    }
+
+
+def test_a_pull_request_among_forks_is_none_of_ours(server: Server) -> None:
+    assert described(server, {"pull_requests": [pull_into(8, 1), pull_into(3, 4)]}, [])["pull_request"] == 4
+    assert described(server, {"pull_requests": [pull_into(8, 1)]}, []) == {}
+
+
+def test_a_push_to_the_default_branch_is_no_pull_request_that_would_bring_it_elsewhere(server: Server) -> None:
+    assert described(server, {"event": "push", "pull_requests": [pull_into(3)]}, []) == {}
+    topic = {"event": "push", "head_branch": "topic", "pull_requests": [pull_into(3)]}
+    assert described(server, topic, [])["pull_request"] == 4
+
+
+def test_the_pull_request_of_a_fork_is_found_though_its_branch_has_moved_on(server: Server) -> None:
+    told = {"event": "pull_request", "pull_requests": [], "head_repository": FORK}
+    assert described(server, told, [pull_into(3)])["pull_request"] == 4
+    moved = [pull_into(3, 2, "d" * 40, "other"), pull_into(3, 4, "d" * 40)]
+    assert described(server, told, moved)["pull_request"] == 4
+    assert "branch" not in described(server, told, moved)
+
+
+@pytest.mark.parametrize(("there", "branch"), [(FORK, "mallory:main"), (None, "fork:main"), ({"id": 3}, None)])
+def test_the_main_branch_of_a_fork_is_not_ours(
+    server: Server, there: dict[str, Any] | None, branch: str | None
+) -> None:
+    told = {"event": "pull_request", "pull_requests": [], "head_repository": there}
+    assert described(server, told, []).get("branch") == branch
+
+
 def test_a_run_of_gitea_names_its_pull_request_in_its_path(server: Server) -> None:
     server.routes = {"/api/v1/repos/acme/shop/actions/runs/5": {"path": "ci.yml@refs/pull/7/head", "event": "push"}}
     run = CIRun(parameters={}, log_reference={"repository": "acme/shop", "run_id": 5, "job_id": 7})
