@@ -312,6 +312,12 @@ def test_a_build_that_fails_fails_the_component_s_job(server: Server, bare: str,
     assert sent()[0]["outcome"] == "failed"
 
 
+def test_a_line_that_fails_ends_the_component_s_command(server: Server, bare: str, tmp_path: Path) -> None:
+    done = run_component(server, bare, tmp_path, {"command": f"cat {LOG}\nfalse\necho later"})
+    assert done.returncode == 1
+    assert "later" not in done.stdout
+
+
 def test_a_server_that_is_away_fails_no_job(bare: str, tmp_path: Path) -> None:
     done = run_component(Server("http://127.0.0.1:9", "csc_x"), bare, tmp_path, {"command": f"cat {LOG}"})
     assert done.returncode == 0
