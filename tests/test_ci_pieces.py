@@ -312,8 +312,8 @@ def test_a_build_that_fails_fails_the_component_s_job(server: Server, bare: str,
     assert sent()[0]["outcome"] == "failed"
 
 
-def test_a_line_that_fails_ends_the_component_s_command(server: Server, bare: str, tmp_path: Path) -> None:
-    done = run_component(server, bare, tmp_path, {"command": f"cat {LOG}\nfalse\necho later"})
+def test_a_command_that_fails_ends_the_component_s_build(server: Server, bare: str, tmp_path: Path) -> None:
+    done = run_component(server, bare, tmp_path, {"command": f"cat {LOG}; false; echo later"})
     assert done.returncode == 1
     assert "later" not in done.stdout
 
