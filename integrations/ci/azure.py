@@ -90,8 +90,10 @@ def _repository(told: dict[str, Any]) -> str | None:
     name, project = read.part(told, "repository", "name"), read.part(told, "project", "name")
     if read.part(told, "repository", "type") == "TfsGit" and isinstance(name, str) and isinstance(project, str):
         return read.repository(f"{project}/{name}")
-    # Of GitHub and Bitbucket the id is the name; everywhere else it is a UUID or an address.
-    return read.repository(name) or read.full_name(read.part(told, "repository", "id"))
+    # Of GitHub and Bitbucket the id is the name, of another server the address, and of Azure Repos a UUID.
+    identity = read.part(told, "repository", "id")
+    is_named = isinstance(identity, str) and "/" in identity
+    return read.repository(name) or (read.repository(identity) if is_named else None)
 
 
 PROVIDER = Azure()

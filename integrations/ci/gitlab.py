@@ -141,6 +141,8 @@ def _repository(event: dict[str, Any]) -> str | None:
         read.part(told, "homepage"),
         read.part(told, "git_http_url"),
         read.part(told, "url"),
+        read.part(project, "git_http_url"),
+        read.part(project, "web_url"),
     ):
         if found := read.repository(value):
             return found

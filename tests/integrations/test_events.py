@@ -207,6 +207,19 @@ def test_a_job_of_gitlab_that_has_not_finished_is_ignored(status: str | None) ->
     assert isinstance(read_event("gitlab", load("gitlab/job_success_captured") | {"build_status": status}), Ignored)
 
 
+@pytest.mark.parametrize("name", ["git_ssh_url", "git_http_url", "web_url"])
+def test_a_project_of_gitlab_is_known_by_any_of_its_addresses(name: str) -> None:
+    event = load("gitlab/job_success_captured")
+    del event["repository"]
+    address = (
+        "git@git.example.org:acme/tools/shop.git"
+        if name == "git_ssh_url"
+        else "https://git.example.org/acme/tools/shop"
+    )
+    event["project"] = {"id": 7, "name": "Shop", name: address}
+    assert run_of("gitlab", event).parameters["repository"] == "acme/tools/shop"
+
+
 def test_the_name_of_a_project_for_people_is_never_its_path() -> None:
     event = load("gitlab/job_success_captured")
     del event["repository"]
@@ -273,6 +286,21 @@ def test_a_merge_of_azure_is_not_the_commit_of_a_pull_request() -> None:
     assert parameters["pull_request"] == 31
     assert "commit" not in parameters
     assert "branch" not in parameters
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"),
+    [
+        ("acme/shop", "acme/shop"),
+        ("https://git.example.org/acme/shop.git", "acme/shop"),
+        ("6ce954b1-ce1f-45d1-b94d-e6bf2464ba2c", None),
+        (None, None),
+    ],
+)
+def test_a_repository_outside_of_azure_is_known_by_its_id(identity: str | None, name: str | None) -> None:
+    event = load("azure/build_complete_of_github")
+    event["resource"]["repository"] = {"id": identity, "type": "Git"}
+    assert run_of("azure", event).parameters.get("repository") == name
 
 
 @pytest.mark.parametrize(
