@@ -198,6 +198,10 @@ GUIDES: Final[dict[str, Guide]] = {
         read_help=_line("""
             A personal access token with the scope `Build: Read`.
         """),
+        write_help=_line("""
+            Another one with `Code: Read` and `Code: Status`, and `Pull Request Threads: Read and
+            write`, for repositories of Azure Repos; those of GitHub are told by a source of GitHub.
+        """),
         server="https://dev.azure.com/<organization>",
         server_needed=True,
     ),

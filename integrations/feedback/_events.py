@@ -12,6 +12,7 @@ from integrations.ci.base import HookRequest
 
 _PUSHED = frozenset({"opened", "reopened", "synchronize", "synchronized", "ready_for_review"})
 """The words of GitHub, of Gitea and of Forgejo."""
+_SIGNS = (b'"pull_request"', b'"merge_request"', b'"pullrequest"', b'"git.pullrequest.')
 _BITBUCKET_MORE = frozenset({"approval", "changes_request", "comment"})
 
 
@@ -25,7 +26,7 @@ class PullRequestEvent:
 
 def names_pull_request(body: bytes) -> bool:
     """Whether a body may be such an event; as cheap as a question to every webhook must be."""
-    return b'"pull_request"' in body or b'"merge_request"' in body or b'"pullrequest"' in body
+    return any(sign in body for sign in _SIGNS)
 
 
 def read_pull_request_event(provider: str, body: bytes) -> PullRequestEvent | None:
@@ -38,6 +39,8 @@ def read_pull_request_event(provider: str, body: bytes) -> PullRequestEvent | No
         return _read_pull_request(event)
     if provider == "bitbucket":
         return _read_bitbucket(event)
+    if provider == "azure":
+        return _read_azure(event)
     return _read_merge_request(event) if provider == "gitlab" else None
 
 
@@ -65,6 +68,14 @@ def _read_bitbucket(event: dict[str, Any]) -> PullRequestEvent | None:
     if read.part(pull, "state") != "OPEN" or _BITBUCKET_MORE & event.keys():
         return None
     return _event(read.part(event, "repository", "full_name"), read.part(pull, "id"))
+
+
+def _read_azure(event: dict[str, Any]) -> PullRequestEvent | None:
+    told, kind = event.get("resource"), event.get("eventType")
+    if kind not in {"git.pullrequest.created", "git.pullrequest.updated"} or read.part(told, "status") != "active":
+        return None
+    project, name = (read.part(told, "repository", *path) for path in (("project", "name"), ("name",)))
+    return _event(f"{project}/{name}" if project and name else None, read.part(told, "pullRequestId"))
 
 
 def _event(repository: object, number: object) -> PullRequestEvent | None:

@@ -55,6 +55,17 @@ def test_other_events_of_gitlab_do_not(event: dict[str, Any]) -> None:
     assert read("gitlab", event) is None
 
 
+def test_an_active_pull_request_of_azure_calls_for_one() -> None:
+    told = {"status": "active", "pullRequestId": 12, "repository": {"name": "api", "project": {"name": "acme"}}}
+    event = {"eventType": "git.pullrequest.created", "resource": told}
+    assert read("azure", event) == PullRequestEvent("acme/api", 12)
+    assert names_pull_request(json.dumps(event).encode())
+    assert read("azure", event | {"eventType": "git.pullrequest.updated"}) == PullRequestEvent("acme/api", 12)
+    assert read("azure", event | {"eventType": "git.pullrequest.merged"}) is None
+    assert read("azure", event | {"resource": {**told, "status": "completed"}}) is None
+    assert read("azure", event | {"resource": {**told, "repository": {"name": "api"}}}) is None
+
+
 def test_a_pull_request_of_bitbucket_calls_for_one_while_it_is_open_and_nobody_merely_speaks_of_it() -> None:
     event = {"pullrequest": {"id": 12, "state": "OPEN"}, "repository": {"full_name": "acme/api"}}
     assert read("bitbucket", event) == PullRequestEvent("acme/api", 12)
