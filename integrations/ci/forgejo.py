@@ -59,12 +59,16 @@ class ForgejoReader(ActionsReader):
             raise NeverError("The event does not say which run it is about.")
         start = f"/repos/{repository}/actions"
         told = api.get(f"{start}/runs/{run_id}/jobs")
+        now = api.get(f"{start}/runs/{run_id}")
         if told is None:
-            if api.get(f"{start}/runs/{run_id}") is not None:
+            if now is not None:
                 raise NeverError(
                     "It hands out no logs of jobs: that begins with Forgejo 16. Send them with `cachescope push`."
                 )
             raise NotYetError("Its jobs are not there (yet).")
+        began, again = run.log_reference.get("began"), read.time(read.part(now, "started"))
+        if isinstance(began, int) and again is not None and int(again.timestamp()) > began:
+            raise NeverError("It was run again, and its logs are those of a later attempt.")
         jobs = [job for job in read.rows(told)[:_MOST_JOBS] if job.get("status") != "skipped"]
         ids = [job_id for job in jobs if (job_id := read.identity(job.get("id"))) is not None]
         is_again = any((_attempt(job) or 1) > 1 for job in jobs)

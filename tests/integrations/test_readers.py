@@ -271,6 +271,19 @@ def test_of_a_run_of_forgejo_that_was_run_again_only_the_new_logs_are_read(serve
     assert (b"one" in again, b"two" in again) == (False, True)
 
 
+def test_the_logs_of_a_later_attempt_of_a_run_of_forgejo_are_not_taken_for_its_own(server: Server) -> None:
+    start = "/api/v1/repos/acme/shop/actions"
+    server.routes = {
+        f"{start}/runs/5": {"started": "2026-04-14T13:00:00+02:00"},
+        f"{start}/runs/5/jobs": [{"id": 7}],
+        f"{start}/jobs/7/logs": LOG,
+    }
+    reference = {"repository": "acme/shop", "run_id": 5, "began": 1776164400}  # eleven o'clock
+    assert fetch(server, "forgejo", reference, {}).startswith(LOG)
+    with pytest.raises(NeverError, match="later attempt"):
+        fetch(server, "forgejo", reference | {"began": 1776160800}, {})
+
+
 def test_a_runner_whose_clock_is_behind_loses_no_log_of_forgejo(server: Server) -> None:
     assert b"one" in rerun(server, (1, 1), "2026-04-14T11:00:00+00:00")
     assert b"two" in rerun(server, (1, 2), "2026-04-14T11:00:30+00:00")
