@@ -65,6 +65,7 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
             "content": comment["body"],
             "author": {"id": user_of(comment["author"])},
             "commentType": "text",
+            "isDeleted": bool(comment.get("deleted")),
         }
 
     def thread_of(found: Repository, number: int) -> dict[str, Any] | None:

@@ -84,12 +84,11 @@ def add_routes(app: FastAPI, forge: Forge) -> None:
         }
 
     def as_comment(comment: dict[str, Any]) -> dict[str, Any]:
-        is_deleted = bool(comment.get("deleted"))
         return {
             "id": comment["id"],
-            "content": {"raw": "" if is_deleted else comment["body"]},
+            "content": {"raw": comment["body"]},
             "user": None if comment["author"] is None else {"uuid": uuid_of(comment["author"])},
-            "deleted": is_deleted,
+            "deleted": bool(comment.get("deleted")),
         }
 
     @app.get("/2.0/user")

@@ -161,8 +161,9 @@ def test_a_token_of_a_repository_of_bitbucket_edits_what_it_wrote_and_nothing_el
     assert at.forge.find_comment(12, MARKER) is None  # it cannot say which are its own
 
 
-def test_a_comment_that_was_deleted_at_bitbucket_still_has_a_number(connect: Connect) -> None:
-    at = connect("bitbucket")
+@pytest.mark.parametrize("kind", ["azure", "bitbucket"])
+def test_a_comment_that_was_deleted_may_still_have_a_number(connect: Connect, kind: str) -> None:
+    at = connect(kind)
     written = at.forge.write_comment(12, MARKER)
     at.repository.written["comments"][0]["deleted"] = True
     assert at.forge.find_comment(12, MARKER) is None
@@ -203,6 +204,16 @@ def test_azure_shows_a_page_to_whoever_has_no_valid_token(connect: Connect) -> N
     for asked in (lambda: at.read_pull_request(12), lambda: at.write_comment(12, MARKER)):
         with pytest.raises(FeedbackRefusedError, match="credentials for writing do not hold"):
             asked()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_path_leads_out_of_the_repository(connect: Connect, there: Forge, kind: str) -> None:
+    at = connect(kind).forge
+    there.requests.clear()
+    at.read_file("../../src/./a.py", TWO)
+    (asked,) = there.requests
+    # At GitLab a path is one part of the address, and so a name that no file has.
+    assert kind == "gitlab" or ".." not in asked.path + asked.query
 
 
 def test_azure_keeps_the_threads_of_others(connect: Connect, there: Forge) -> None:
