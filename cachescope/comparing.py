@@ -5,9 +5,10 @@ step that hit cuts the path, for its result is the old one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachescope.causes import CAUSES
+from cachescope.causes._keys import heed_keys
 from cachescope.causes.base import UNKNOWN, Confidence, Verdict, Weight
 from cachescope.causes.instruction_changed import own_edits
 from cachescope.evidence import ChangedFile, Evidence
@@ -139,8 +140,10 @@ def _start(step: Step) -> float:
 
 def _judge(pair: Pair, cascade: tuple[int, ...]) -> Break:
     verdicts = {name: verdict for name, cause in CAUSES.items() if (verdict := cause.explain(pair)) is not None}
+    verdicts, told = heed_keys(pair, verdicts)
     cause, confidence, verdict = choose(verdicts)
     if verdict is not None:
+        verdict = replace(verdict, evidence=tuple(dict.fromkeys((*verdict.evidence, *told))))
         return _break(pair, cascade, cause, confidence, verdict)
     return Break(
         position=pair.position,
@@ -148,7 +151,7 @@ def _judge(pair: Pair, cascade: tuple[int, ...]) -> Break:
         cause=UNKNOWN,
         confidence=Confidence.UNKNOWN,
         expected=_agreed(verdicts),
-        evidence=tuple(v.evidence[0] for v in verdicts.values()),
+        evidence=(*told, *(v.evidence[0] for v in verdicts.values())),
         possible=tuple(verdicts),
         own_seconds=pair.step.duration_seconds,
         cost_seconds=miss_cost(pair.after.steps, pair.position, cascade),

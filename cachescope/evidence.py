@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cachescope.cache_keys import CacheKeys
+
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
@@ -35,5 +37,8 @@ class Evidence:
     """Build arguments from a build record or provenance; those of the command line are read from the command."""
     bake: str | None = None
     """The bake file (HCL or JSON) as it was in the later build."""
+    cache_keys_before: CacheKeys | None = None
+    cache_keys_after: CacheKeys | None = None
+    """BuildKit's cache-debug output as it was after each of the two builds."""
     runner_before: str | None = None
     runner_after: str | None = None

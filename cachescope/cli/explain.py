@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cachescope import metrics
+from cachescope import cache_keys, metrics
+from cachescope.cache_keys import read_cache_keys
 from cachescope.cli import inputs
 from cachescope.cli.analyze import make_console
 from cachescope.cli.words import duration, percentage, plural, printable
@@ -66,6 +67,15 @@ def command(
         typer.Option(metavar="F", help="How the build was called: a JSON list, a record, metadata or provenance."),
     ] = None,
     bake: Annotated[str | None, typer.Option(metavar="F", help="The bake file, HCL or JSON.")] = None,
+    cache_debug_before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="F", help="What buildkitd answered at /debug/cache/store after the earlier build, as JSON."
+        ),
+    ] = None,
+    cache_debug_after: Annotated[
+        str | None, typer.Option(metavar="F", help="The same, asked after the build; both are needed.")
+    ] = None,
     context: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="The build context, relative to the paths of --changed-files.")
     ] = None,
@@ -75,6 +85,8 @@ def command(
     The more evidence is given, the more is certain; with too little the cause is unknown and the report says what
     would tell. Without BEFORE the build counts as the first one.
     """
+    if (cache_debug_before is None) != (cache_debug_after is None):
+        raise typer.BadParameter("--cache-debug-before and --cache-debug-after are needed both, or none of them")
     if len(logs) > 2:
         raise typer.BadParameter(f"explain takes one or two logs, not {len(logs)}")
     after = read_log(logs[-1])
@@ -89,6 +101,8 @@ def command(
         command_after=read_command(command_after or logs[-1], given=command_after),
         bake=read_optional(bake, str),
         contexts={"": context} if context else {},
+        cache_keys_before=read_optional(cache_debug_before, read_cache_keys, limit=cache_keys.MAX_BYTES),
+        cache_keys_after=read_optional(cache_debug_after, read_cache_keys, limit=cache_keys.MAX_BYTES),
     )
     if not after:
         raise UnreadableInputError(f"There is no build in {logs[-1]}.")
@@ -110,21 +124,21 @@ def read_log(name: str) -> list[Build]:
         return [build for log in inputs.read_logs(name, file) for build in read_builds(log.chunks).builds]
 
 
-def read_text(name: str) -> str:
+def read_text(name: str, limit: int = MAX_TEXT_BYTES) -> str:
     """Read a small text file, `-` for standard input."""
     with inputs.open_file(name) as file:
         try:
-            content = file.read(MAX_TEXT_BYTES + 1)
+            content = file.read(limit + 1)
         except OSError as error:
             raise UnreadableInputError(f"Cannot read {name}: {inputs.reason(error)}.") from error
-    if len(content) > MAX_TEXT_BYTES:
-        raise TooLargeError(f"Cannot read {name}: it is larger than {MAX_TEXT_BYTES // 1024**2} MiB.")
+    if len(content) > limit:
+        raise TooLargeError(f"Cannot read {name}: it is larger than {limit // 1024**2} MiB.")
     return content.decode(errors="replace")
 
 
-def read_optional(name: str | None, parse: Callable[[str], Read]) -> Read | None:
+def read_optional(name: str | None, parse: Callable[[str], Read], limit: int = MAX_TEXT_BYTES) -> Read | None:
     """Read a file that need not be given."""
-    return parse(read_text(name)) if name is not None else None
+    return parse(read_text(name, limit)) if name is not None else None
 
 
 def read_dockerfiles(options: Sequence[str] | None) -> dict[str, str]:

@@ -209,3 +209,21 @@ def test_records_in_place_of_logs_tell_their_commands(cachescope) -> None:
     found = explain(cachescope, record, record)
     assert found["breaks"]
     assert not any("build_arg_changed" in (b["cause"], *b["possible"]) for b in found["breaks"])
+
+
+def test_cache_debug_output_settles_what_the_logs_leave_open(cachescope) -> None:
+    case = PAIRS.parent / "cache_keys" / "a_file_changed"
+    logs = [case / "before.log", case / "after.log"]
+    keys = ["--cache-debug-before", case / "before.keys.json", "--cache-debug-after", case / "after.keys.json"]
+    assert explain(cachescope, *logs)["breaks"][0]["cause"] == "unknown"
+    found = explain(cachescope, *logs, *keys)["breaks"][0]
+    assert (found["cause"], found["files"]) == ("files_changed", ["app/a.txt"])
+
+
+def test_one_cache_debug_output_is_not_enough(cachescope) -> None:
+    case = PAIRS.parent / "cache_keys" / "a_file_changed"
+    done = cachescope(
+        "explain", case / "before.log", case / "after.log", "--cache-debug-after", case / "after.keys.json"
+    )
+    assert done.returncode == 2
+    assert b"needed" in done.stderr
