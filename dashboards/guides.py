@@ -194,6 +194,9 @@ GUIDES: Final[dict[str, Guide]] = {
 
             URL: the address above. HTTP headers: `Authorization: Bearer ` and the secret above.
             Resource details to send: All. Press Test, then Finish.
+
+            For forecasts on pull requests of Azure Repos, two more in the same way: `Pull request
+            created` and `Pull request updated`.
         """),
         read_help=_line("""
             A personal access token with the scope `Build: Read`.
@@ -211,8 +214,9 @@ GUIDES: Final[dict[str, Guide]] = {
             Repository settings, Webhooks, Add webhook. URL: the address above. Secret: the secret
             above.
 
-            Triggers: choose from a full list: `Build status created` and `Build status updated`.
-            Save, run a pipeline.
+            Triggers: choose from a full list: `Build status created` and `Build status updated`;
+            for forecasts, `Pull request created` and `Pull request updated` too. Save, run a
+            pipeline.
         """),
         read_help=_line("""
             A repository access token with `Pipelines: Read` as token; or a user name and an API
