@@ -31,6 +31,7 @@ GIT_SECONDS = 30
 
 _READ_BY_MANAGERS = (
     "package.json",
+    "pnpm-workspace.yaml",
     "composer.json",
     "pyproject.toml",
     "setup.py",

@@ -22,11 +22,13 @@ class Emptied:
     """Whether any build exported a cache."""
     imports: bool
     """Whether any build imported one successfully."""
+    is_buildkit: bool
+    """Whether BuildKit built: the others call their caches by other options."""
 
     @property
     def is_usual(self) -> bool:
-        """Whether that happens too often to be chance."""
-        return self.empty >= 2 and 3 * self.empty >= self.builds
+        """Whether that happens too often to be chance, on a builder that knows the options of these caches."""
+        return self.is_buildkit and self.empty >= 2 and 3 * self.empty >= self.builds
 
 
 def emptied_builds(history: History) -> Emptied:
@@ -39,6 +41,7 @@ def emptied_builds(history: History) -> Emptied:
         saving=sum(costs) / len(builds) if builds else 0.0,
         exports=any(past.build.cache_exports for past in history.builds),
         imports=any(t.succeeded for c in builds for t in c.build.cache_imports),
+        is_buildkit=all(c.build.builder == "buildkit" for c in builds),
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -65,27 +66,51 @@ MANAGERS = (
     Manager(
         name="Go modules",
         install=re.compile(r"go mod download(?: -x)?"),
+        # No mount: what `go mod download` fetched into one would be missing in the build below it.
         manifests=("go.mod", "go.sum"),
-        cache=("/go/pkg/mod",),
     ),
     Manager(
         name="Composer",
         install=re.compile(r"composer install(?: --?[\w-]{1,40}(?:=[\w.:/@-]{1,80})?){0,12}"),
         manifests=("composer.json", "composer.lock"),
         required=2,
-        cache=("/tmp/cache",),  # noqa: S108  # where the official image keeps it; a path inside a container
     ),
 )
 """Only managers whose install from manifests is the same as after the whole context was copied."""
 
 _SCRIPTS = frozenset(("preinstall", "install", "postinstall", "preprepare", "prepare", "postprepare", "prepublish"))
 _REQUIREMENT = re.compile(r"(?:^|\s)(?:-r|--requirement|-c|--constraint)[ =](\S{1,200})")
-_LOCAL = re.compile(r"^\s*(?:-e\b|--editable\b|\.{1,2}/|file:|[\w.-]+\s*@\s*file:|\.\s*$)", re.MULTILINE)
+_LOCAL = re.compile(
+    r"^\s*(?:-e\b|--editable\b|-f\b|--find-links\b|-[rc]\S|\.{1,2}/|/|file:|[\w.,\[\]-]+\s*@\s*file:|\.\s*$"
+    r"|[\w.-]+/[^\s@]*\s*$|\S+\.(?:whl|zip|tar\.gz)\s*$)",
+    re.MULTILINE,
+)
+"""Lines of a requirements file that name what lies in the context."""
+
+
+_ELSEWHERE = re.compile(
+    r"(?<!\S)(?:--(?:prefix|cwd|dir|directory|working-dir|gemfile|workspaces?|filter|modules-folder)|-[Cw])(?=[= ]|$)"
+)
+_PIP_ELSEWHERE = re.compile(r"(?<!\S)--find-links\b|\bPIP_(?:CONSTRAINT|FIND_LINKS|REQUIREMENT|CONFIG_FILE)=")
+"""Options that make an install read other folders or files than the manifests of the working folder."""
+
+_CLEANS = re.compile(
+    r"(?:npm cache clean|yarn cache clean|pnpm store prune|pip3? cache purge|composer clear-?cache"
+    r"|rm -rf (?:/root|~)/\.)"
+    r"[^&;|]{0,80}"
+)
 
 
 def manager_of(command: str) -> Manager | None:
-    """Find the manager whose install a single command is."""
-    return next((manager for manager in MANAGERS if manager.install.fullmatch(command)), None)
+    """Find the manager whose install a single command is; None for one that works elsewhere."""
+    found = next((manager for manager in MANAGERS if manager.install.fullmatch(command)), None)
+    is_pip = found is not None and found.name == "pip"
+    return None if (_PIP_ELSEWHERE if is_pip else _ELSEWHERE).search(command) else found
+
+
+def is_cleaning(command: str) -> bool:
+    """Tell whether a command only throws away what an install before it downloaded."""
+    return _CLEANS.fullmatch(command) is not None
 
 
 def needed_manifests(manager: Manager, command: str, files: Mapping[str, int] | None, folder: str) -> list[str]:
@@ -143,6 +168,75 @@ def runs_own_code(manager: Manager, manifests: Sequence[str], texts: Mapping[str
     groups = [document.get(key) for key in ("dependencies", "devDependencies", "optionalDependencies")]
     versions = [v for group in groups if isinstance(group, dict) for v in group.values()]
     return any(isinstance(v, str) and v.startswith(("file:", "link:", "workspace:", "./", "../")) for v in versions)
+
+
+def needs_more(manager: Manager, command: str, files: Mapping[str, int] | None, texts: Mapping[str, str]) -> bool:
+    """Tell whether an install is known to read more than its manifests, or to look at the sources: it must stay below.
+
+    Unlike `runs_own_code` this holds only what is known; without the files of a repository nothing is.
+    """
+    present = files or {}
+    if manager.name in ("npm", "pnpm", "Yarn"):
+        if any(name == ".yarnrc.yml" or name.startswith((".yarn/", "patches/")) for name in present):
+            return True
+        is_workspace = "pnpm-workspace.yaml" in present and "packages:" in texts.get("pnpm-workspace.yaml", "packages:")
+        return is_workspace or _package_needs_more(texts.get("package.json"))
+    if manager.name == "Composer":
+        return bool(_OPTIMIZES.search(command)) or _composer_needs_more(texts.get("composer.json"), command)
+    if manager.name == "Go modules":
+        return "go.work" in present or bool(_GO_LOCAL.search(texts.get("go.mod", "")))
+    if manager.name == "Bundler":
+        return bool(_GEM_LOCAL.search(texts.get("Gemfile", "")))
+    return False
+
+
+_OPTIMIZES = re.compile(r"(?<!\S)(?:-o|-a|--optimize-autoloader|--classmap-authoritative|--apcu-autoloader)(?!\S)")
+_GO_LOCAL = re.compile(r"=>\s*\.{0,2}/")
+_GEM_LOCAL = re.compile(
+    r"\bgemspec\b|\bpath:|:path\b|\b(?:eval_gemfile|require_relative|instance_eval)\b|\bFile\.|\bDir[.\[]"
+)
+_HARMLESS = re.compile(r"(?:husky(?: install)?|is-ci|true|exit 0|npx only-allow \w+|only-allow \w+|echo [^&;|]{0,200})")
+
+
+def _document(text: str | None) -> dict[str, Any]:
+    try:
+        document = orjson.loads(text) if text is not None else {}
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _package_needs_more(text: str | None) -> bool:
+    document = _document(text)
+    scripts = document.get("scripts")
+    own = [words for name, words in (scripts.items() if isinstance(scripts, dict) else ()) if name in _SCRIPTS]
+    if any(not _is_harmless(words) for words in own):
+        return True
+    groups = [document.get(key) for key in ("dependencies", "devDependencies", "optionalDependencies")]
+    versions = [v for group in groups if isinstance(group, dict) for v in group.values()]
+    is_local = any(
+        isinstance(v, str) and v.startswith(("file:", "link:", "workspace:", "portal:", ".")) for v in versions
+    )
+    settings = document.get("pnpm")
+    is_patched = isinstance(settings, dict) and bool(settings.get("patchedDependencies"))
+    return bool(document.get("workspaces")) or is_local or is_patched
+
+
+def _is_harmless(script: Any) -> bool:
+    commands = re.split(r"&&|\|\||;", script) if isinstance(script, str) else [""]
+    return all(_HARMLESS.fullmatch(command.strip()) for command in commands)
+
+
+def _composer_needs_more(text: str | None, command: str) -> bool:
+    document = _document(text)
+    scripts = document.get("scripts")
+    runs = isinstance(scripts, dict) and any(str(name).startswith(("pre-", "post-")) for name in scripts)
+    config, repositories = document.get("config"), document.get("repositories")
+    kinds = config if isinstance(config, dict) else {}
+    is_optimized = bool(kinds.get("optimize-autoloader") or kinds.get("classmap-authoritative"))
+    autoload = document.get("autoload")
+    is_scanned = isinstance(autoload, dict) and bool(autoload.get("classmap"))
+    return (runs and "--no-scripts" not in command) or is_optimized or is_scanned or "path" in str(repositories or "")
 
 
 def split_commands(text: str) -> list[str]:

@@ -11,9 +11,11 @@ Fires when a COPY of the whole context stands right above an install from manife
 requirement files, Bundler, Go modules, Composer) and that install was seen to run again because of it. Commands after
 the install in the same RUN move below the second COPY. It is order-safe where the files of the repository show that the
 install reads nothing else: no install scripts of its own, no workspaces, no local packages, no `node_modules` in the
-context. Otherwise a build must check it.
+context. Otherwise a build must check it. Silent where the install is known to need more than its manifests: workspaces,
+local packages, patches, scripts of the package itself, Yarn 2 and newer, an autoloader made from the sources.
 """
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,8 +27,10 @@ from cachescope.matching import normalize
 from cachescope.recommendations._packages import (
     Manager,
     complete_requirements,
+    is_cleaning,
     manager_of,
     needed_manifests,
+    needs_more,
     reads_only_manifests,
     split_commands,
 )
@@ -59,7 +63,9 @@ def _candidates(history: History) -> Iterable[tuple[Instruction, Instruction]]:
 def _advise(history: History, copy: Instruction, run: Instruction) -> Recommendation | None:
     commands = split_commands(run.arguments)
     manager = manager_of(commands[0])
-    if manager is None or not copy.words[-1].startswith((".", "/")):
+    if manager is None or not _is_working_folder(history, copy):
+        return None
+    if needs_more(manager, commands[0], history.context_files, history.texts):
         return None
     manifests = needed_manifests(manager, commands[0], history.context_files, "")
     if history.texts or history.context_files is not None:
@@ -67,7 +73,7 @@ def _advise(history: History, copy: Instruction, run: Instruction) -> Recommenda
             manifests = complete_requirements(manifests, history.texts) or []
         if any(name not in (history.context_files or {}) for name in manifests):
             return None
-    if not manifests or any("$" in name for name in manifests):
+    if not manifests or any("$" in name or name.startswith(("/", "..")) or "://" in name for name in manifests):
         return None
     again = [o for o in history.observations(run) if o.missed and o.build > 0 and not history.is_reset(o.build)]
     cost = history.cost(run)
@@ -75,6 +81,16 @@ def _advise(history: History, copy: Instruction, run: Instruction) -> Recommenda
         return None
     found = _Found(copy, run, manager, commands, manifests)
     return _recommend(history, found, cost, len(again))
+
+
+def _is_working_folder(history: History, copy: Instruction) -> bool:
+    """Tell whether a COPY goes to the folder that the install works in, so that paths mean the same to both."""
+    target = posixpath.normpath(copy.words[-1])
+    if target == ".":
+        return True
+    stage = history.dockerfile.stages[copy.stage or 0]
+    folders = [i.arguments for i in stage.instructions if i.keyword == "WORKDIR" and i.position < copy.position]
+    return target.startswith("/") and bool(folders) and posixpath.normpath(folders[-1]) == target
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +112,11 @@ def _recommend(history: History, found: _Found, cost: float, again: int) -> Reco
     new = [f"COPY{flags} {' '.join(names)} {folder}"] if names else []
     new += [f"COPY{flags} {name} {folder}{name.rpartition('/')[0]}/" for name in nested]
     mounts = "".join(f"--{name}={value} " if value else f"--{name} " for name, value in run.flags)
-    rest = commands[1:]
+    cleaning = next((n for n, command in enumerate(commands[1:], 1) if not is_cleaning(command)), len(commands))
+    first, rest = " && ".join(commands[:cleaning]), commands[cleaning:]
     old_lines = history.dockerfile.text.split("\n")
     # A single install keeps its line as it is written.
-    install = old_lines[run.first_line - 1 : run.last_line] if not rest else [f"RUN {mounts}{commands[0]}"]
+    install = old_lines[run.first_line - 1 : run.last_line] if not rest else [f"RUN {mounts}{first}"]
     new += [*install, *old_lines[copy.first_line - 1 : copy.last_line]]
     new += [f"RUN {mounts}{' && '.join(rest)}"] if rest else []
     between = old_lines[copy.last_line : run.first_line - 1]
@@ -109,7 +126,7 @@ def _recommend(history: History, found: _Found, cost: float, again: int) -> Reco
     # How a RUN that is cut in two shares its time is not in the log; an install mostly takes the greater part.
     share = INSTALL_SHARE if rest else 1.0
     costs = {
-        normalize(f"RUN {mounts}{commands[0]}"): cost * share,
+        normalize(f"RUN {mounts}{first}"): cost * share,
         normalize(f"RUN {mounts}{' && '.join(rest)}"): cost * (1 - share),
     }
     prediction = replay(history, Dockerfile(edited), costs=costs)

@@ -5,10 +5,11 @@ the downloads on the builder and out of the image:
 
     RUN --mount=type=cache,target=/root/.npm npm ci
 
-Fires for npm, Yarn, pip and Go modules, running as root, whose install ran again at least twice in the history. It
-helps only where builders live longer than one build: on runners that begin empty each time a mount is empty too, so the
-advice stays silent when builders in the history began empty. The order of lines does not change; the saving depends on
-the network and is a wide guess.
+Fires for npm, Yarn 1 and pip on BuildKit, whose install ran again at least twice in the history, as root: on an
+official image or below `USER root`, for other images may choose another user and another home. Silent where a variable
+moves the cache or the home. It helps only where builders live longer than one build: on runners that begin empty each
+time a mount is empty too, so the advice stays silent when builders in the history began empty. The order of lines does
+not change; the saving depends on the network and is a wide guess.
 """
 
 from collections.abc import Iterable
@@ -27,7 +28,8 @@ class MissingCacheMount:
 
     def advise(self, history: History) -> Iterable[Recommendation]:
         """Look through a history."""
-        if _begins_empty(history) or not history.later_builds:
+        is_buildkit = all(past.build.builder == "buildkit" for past in history.builds)
+        if not is_buildkit or _begins_empty(history) or not history.later_builds:
             return
         for line in history.layer_instructions:
             manager = _manager_without_mount(history, line)
@@ -71,7 +73,9 @@ def _manager_without_mount(history: History, line: Instruction) -> Manager | Non
     if line.keyword != "RUN" or line.heredocs or any("type=cache" in value for value in line.flag_values("mount")):
         return None
     scope = history.dockerfile.scope_at(line)
-    if scope.user not in ("", "root", "0", "0:0", "root:root"):
+    if scope.user not in ("", "root", "0", "0:0", "root:root") or _MOVERS & {*scope.environment, *scope.declared}:
+        return None
+    if not scope.user and not _is_official(history, line):
         return None
     for manager in MANAGERS:
         uses = manager.uses or manager.install
@@ -82,8 +86,35 @@ def _manager_without_mount(history: History, line: Instruction) -> Manager | Non
                 and "cache clean" not in line.text
                 and "PIP_NO_CACHE_DIR" not in str(scope.environment)
             )
+            if manager.name == "Yarn" and _is_modern_yarn(history, line):
+                return None
             return manager if keeps and "cache" not in line.text.lower() else None
     return None
+
+
+_MOVERS = frozenset(
+    ("HOME", "XDG_CACHE_HOME", "PIP_CACHE_DIR", "npm_config_cache", "NPM_CONFIG_CACHE", "YARN_CACHE_FOLDER")
+)
+"""Variables that put the cache elsewhere."""
+
+
+def _is_official(history: History, line: Instruction) -> bool:
+    """Tell whether a stage stands on an official image, which runs as root; of others nobody knows the user."""
+    stage = history.dockerfile.stages[line.stage or 0]
+    while (base := history.dockerfile.base_stage(stage)) is not None:
+        if any(i.keyword == "USER" for i in base.instructions):
+            return False
+        stage = base
+    reference = history.dockerfile.base_reference(stage).removeprefix("docker.io/").removeprefix("library/")
+    return "/" not in reference and "$" not in reference
+
+
+def _is_modern_yarn(history: History, line: Instruction) -> bool:
+    """Tell whether Yarn may be newer than 1, which keeps its cache elsewhere."""
+    texts = [i.text for i in history.dockerfile.instructions]
+    files = history.files or {}
+    is_told = "--immutable" in line.text or any("corepack" in text for text in texts)
+    return is_told or any(name == ".yarnrc.yml" or name.startswith(".yarn/") for name in files)
 
 
 def _edit(history: History, line: Instruction, manager: Manager) -> tuple[int, int, list[str]]:

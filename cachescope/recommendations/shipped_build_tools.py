@@ -35,6 +35,12 @@ _COMPILES = re.compile(
 )
 
 
+_RUNS_TOOLS = re.compile(
+    r"\b(?:go (?:run|test|build|tool)|cargo|mvnw?|gradlew?|make|dotnet (?:run|watch|test)|air|reflex|bash|tail|sleep)\b"
+)
+"""Commands of images that need their tools when they run: for development, tests, or to work in by hand."""
+
+
 class ShippedBuildTools:
     """Looks at images of a single stage."""
 
@@ -47,7 +53,12 @@ class ShippedBuildTools:
         compiles = [i for i in stage.instructions if i.keyword == "RUN" and _COMPILES.search(i.arguments)]
         starts = [i for i in stage.instructions if i.keyword in ("CMD", "ENTRYPOINT")]
         # An image without a command is a tool box or a base for others.
-        if not _TOOLS.fullmatch(base) or not compiles or not starts:
+        if (
+            not _TOOLS.fullmatch(base)
+            or not compiles
+            or not starts
+            or any(_RUNS_TOOLS.search(" ".join(i.words)) for i in starts)
+        ):
             return
         yield Recommendation(
             title="Leave the build tools out of the image",

@@ -15,9 +15,11 @@ from cachescope.history import History, PastBuild, mean_and_interval
 from cachescope.model import Build, CacheTransfer
 from cachescope.reading import read_builds
 from cachescope.recommendations import RECOMMENDATIONS
+from cachescope.recommendations._packages import manager_of, needs_more
 from cachescope.recommendations.base import Recommendation, make_patch
 from cachescope.recommendations.system_packages_first import _split as split_run
 from cachescope.replaying import replay
+from tests.factories import make_build, make_step
 
 FOLDER = Path(__file__).parent / "recommendations"
 CASES = sorted(path.parent for path in FOLDER.glob("*/*/Dockerfile") if path.parent.parent.name != "well_made")
@@ -151,16 +153,172 @@ def test_requirements_that_are_included_are_copied_too() -> None:
     assert "+COPY requirements.txt base.txt ./" in (found.patch or "")
 
 
-def test_a_package_with_install_scripts_or_workspaces_is_not_order_safe() -> None:
-    history = case_of("copy_before_install", "node_install_and_build_in_one_run")
-    for document in (
-        '{"scripts": {"postinstall": "x"}}',
+NODE = ("copy_before_install", "node_install_and_build_in_one_run")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"scripts": {"postinstall": "prisma generate"}}',
+        '{"scripts": {"prepare": "husky && node build.js"}}',
+        '{"scripts": {"install": 1}}',
         '{"workspaces": ["a"]}',
         '{"dependencies": {"a": "file:a"}}',
-        "[",
-    ):
-        (found,) = advise("copy_before_install", replace(history, texts={"package.json": document}))
-        assert not found.order_safe
+        '{"pnpm": {"patchedDependencies": {"a@1": "a.patch"}}}',
+    ],
+)
+def test_an_install_that_needs_more_than_its_manifests_stays_where_it_is(document: str) -> None:
+    assert advise("copy_before_install", replace(case_of(*NODE), texts={"package.json": document})) == []
+
+
+@pytest.mark.parametrize("document", ['{"scripts": {"prepare": "is-ci || husky install"}}', "[", "[1]"])
+def test_a_package_that_may_do_more_is_not_order_safe(document: str) -> None:
+    (found,) = advise("copy_before_install", replace(case_of(*NODE), texts={"package.json": document}))
+    assert not found.order_safe
+
+
+@pytest.mark.parametrize(
+    "name", [".yarnrc.yml", ".yarn/releases/yarn-4.5.0.cjs", "patches/a.patch", "pnpm-workspace.yaml"]
+)
+def test_files_that_an_install_reads_besides_keep_it_where_it_is(name: str) -> None:
+    history = case_of(*NODE)
+    assert advise("copy_before_install", replace(history, files={**(history.files or {}), name: 1})) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "files", "texts", "expected"),
+    [
+        ("composer install --no-dev", {}, {"composer.json": "{}"}, False),
+        ("composer install -o", {}, {"composer.json": "{}"}, True),
+        ("composer install", {}, {"composer.json": '{"scripts": {"post-autoload-dump": "@php artisan"}}'}, True),
+        ("composer install --no-scripts", {}, {"composer.json": '{"scripts": {"post-install-cmd": "x"}}'}, False),
+        ("composer install", {}, {"composer.json": '{"config": {"optimize-autoloader": true}}'}, True),
+        ("composer install", {}, {"composer.json": '{"autoload": {"classmap": ["src"]}}'}, True),
+        ("go mod download", {}, {"go.mod": "module a\nreplace b => ../b\n"}, True),
+        ("go mod download", {}, {"go.mod": "module a\nreplace b => c v1.0.0\n"}, False),
+        ("go mod download", {"go.work": 1}, {}, True),
+        ("bundle install", {}, {"Gemfile": 'gem "a", path: "vendored/a"'}, True),
+        ("bundle install", {}, {"Gemfile": 'gem "rails", "~> 8.0"'}, False),
+        ("pip install -r requirements.txt", {}, {}, False),
+        ("pnpm install", {"pnpm-workspace.yaml": 1}, {"pnpm-workspace.yaml": "onlyBuiltDependencies:\n- a\n"}, False),
+    ],
+    ids=str,
+)
+def test_what_an_install_reads_is_asked_of_its_manager(
+    command: str, files: dict[str, int], texts: dict[str, str], expected: bool
+) -> None:
+    manager = manager_of(command)
+    assert manager is not None
+    assert needs_more(manager, command, files, texts) is expected
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "npm ci --prefix=web",
+        "yarn install --cwd=web",
+        "composer install --working-dir=api",
+        "bundle install --gemfile api/Gemfile",
+        "pip install --find-links=wheels -r requirements.txt",
+        "PIP_CONSTRAINT=c.txt pip install -r requirements.txt",
+        "npm ci -w",
+    ],
+)
+def test_an_install_that_works_elsewhere_is_left_alone(command: str) -> None:
+    assert manager_of(command) is None
+
+
+def test_an_install_into_a_folder_of_its_own_is_one() -> None:
+    assert manager_of("pip install --prefix=/install -r requirements.txt") is not None
+
+
+@pytest.mark.parametrize(
+    "line", ["-f wheels\n", "wheels/a.whl\n", "mine[x] @ file:///a\n", "-rbase.txt\n", "libs/mine\n"]
+)
+def test_requirements_that_name_files_are_left_alone(line: str) -> None:
+    history = case_of("copy_before_install", "python_whole_context")
+    assert advise("copy_before_install", replace(history, texts={"requirements.txt": f"click\n{line}"})) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "run", "fires"),
+    [
+        ("/app", "pip install -q -r requirements.txt", True),
+        ("./", "pip install -q -r requirements.txt", True),
+        ("./app/", "pip install -q -r app/requirements.txt", False),
+        ("/elsewhere", "pip install -q -r requirements.txt", False),
+        (".", "pip install -q -r /app/requirements.txt", False),
+        (".", "pip install -q -r https://example.org/requirements.txt", False),
+    ],
+)
+def test_paths_must_mean_the_same_to_the_copy_and_the_install(target: str, run: str, fires: bool) -> None:
+    text = f"FROM toolbox:1\nWORKDIR /app\nCOPY . {target}\nRUN {run}\n"
+    steps = [("WORKDIR /app", True), (f"COPY . {target}", False), (f"RUN {run}", False)]
+    assert bool(advise("copy_before_install", written(text, steps))) is fires
+
+
+def written(text: str, steps: list[tuple[str, bool]], builds: int = 6, **fields: object) -> History:
+    """A history of equal builds after a cold one: each step with whether it hits."""
+
+    def build(number: int) -> Build:
+        made = [
+            make_step(step, cached=number > 0 and is_hit, **({} if number and is_hit else {"seconds": 10.0}))
+            for step, is_hit in steps
+        ]
+        return make_build(*made, **{"builder": "buildkit", "format": "buildkit-plain"} | fields)
+
+    return History(dockerfile=Dockerfile(text), builds=tuple(PastBuild(build=build(n)) for n in range(builds)))
+
+
+def test_cleaning_up_stays_with_the_install() -> None:
+    run = "npm ci && npm cache clean --force && npm run build"
+    text = f"FROM node:22\nWORKDIR /app\nCOPY . .\nRUN {run}\n"
+    (found,) = advise(
+        "copy_before_install", written(text, [("WORKDIR /app", True), ("COPY . .", False), (f"RUN {run}", False)])
+    )
+    assert "+RUN npm ci && npm cache clean --force\n" in (found.patch or "")
+    assert "+RUN npm run build\n" in (found.patch or "")
+
+
+@pytest.mark.parametrize(
+    ("head", "run", "fields", "fires"),
+    [
+        ("FROM node:22", "npm ci", {}, True),
+        ("FROM docker.io/library/node:22", "npm ci", {}, True),
+        ("FROM node:22 AS base\nFROM base", "npm ci", {}, True),
+        ("FROM node:22", "npm ci", {"builder": "docker", "format": "classic"}, False),
+        ("FROM node:22\nUSER node", "npm ci", {}, False),
+        ("FROM node:22 AS base\nUSER node\nFROM base", "npm ci", {}, False),
+        ("FROM cgr.dev/chainguard/node", "npm ci", {}, False),
+        ("FROM cgr.dev/chainguard/node\nUSER root", "npm ci", {}, True),
+        ("FROM node:22\nENV npm_config_cache=/cache", "npm ci", {}, False),
+        ("FROM golang:1.23", "go mod download", {}, False),
+        ("FROM php:8", "composer install", {}, False),
+        ("FROM node:22", "yarn install --frozen-lockfile", {}, True),
+        ("FROM node:22", "yarn install --immutable", {}, False),
+    ],
+    ids=str,
+)
+def test_a_cache_mount_is_offered_only_where_the_cache_surely_lies(
+    head: str, run: str, fields: dict[str, str], fires: bool
+) -> None:
+    text = f"{head}\nCOPY package.json ./\nRUN {run}\n"
+    history = written(text, [("COPY package.json ./", False), (f"RUN {run}", False)], **fields)
+    assert bool(advise("missing_cache_mount", history)) is fires
+
+
+@pytest.mark.parametrize("start", ['["cargo", "watch"]', '["dotnet", "run"]', "go run .", '["mvn", "spring-boot:run"]'])
+def test_an_image_that_runs_its_tools_keeps_them(start: str) -> None:
+    text = f"FROM rust:1.80\nWORKDIR /app\nCOPY . .\nRUN cargo build\nCMD {start}\n"
+    assert advise("shipped_build_tools", written(text, [("RUN cargo build", False)])) == []
+    plain = text.replace(start, '["./target/debug/app"]')
+    assert advise("shipped_build_tools", written(plain, [("RUN cargo build", False)]))
+
+
+def test_caches_of_other_builders_are_not_advised_in_the_words_of_buildkit() -> None:
+    history = case_of("no_cache_export", "empty_builders")
+    builders = ["docker"] * len(history.builds)
+    assert advise("no_cache_export", with_builds(history, builder=builders)) == []
 
 
 def test_installed_packages_in_the_context_are_not_order_safe() -> None:
