@@ -572,10 +572,20 @@ class Pair:
             return _sources_in(printed, self.named_context)
         found = context_sources(printed) if printed is not None else []
         written = self.instruction
-        if written is not None and (self.keyword == "RUN" or written.arguments.startswith("[")):
-            # A RUN prints no values of its mounts; a list loses its quotes when it is printed.
+        is_raw = not self.is_buildkit and any("$" in source for source in found)
+        if written is not None and (self.keyword == "RUN" or written.arguments.startswith("[") or is_raw):
+            # A RUN prints no values of its mounts, other builders none at all; a list is printed without its quotes.
             return [self.scope.expand(source) for source in context_sources(written)]
         return found
+
+    @cached_property
+    def has_guessed_sources(self) -> bool:
+        """Whether its sources hold an ARG that no log prints: without the command line its default was put in."""
+        written = self.instruction
+        is_printed = self.is_buildkit and self.keyword != "RUN"
+        if written is None or is_printed or self.after.arguments(self.step.target) is not None:
+            return False
+        return any(set(variables(source)) & self.scope.declared for source in context_sources(written))
 
     @cached_property
     def named_context(self) -> str | None:

@@ -78,11 +78,13 @@ def _is_in_force(pair: Pair, name: str) -> bool:
         return False
     if pair.is_new_stage and pair.dockerfile_is_same and name in pair.arguments_of_stages:
         return True
+    if pair.is_below_base and name in pair.arguments_of_base:
+        return True
     if name in pair.scope.declared | pair.scope.taken:
         old = pair.instruction_before or instruction
         was, is_now = pair.scope_before.expand(old.text), pair.scope.expand(instruction.text)
         return instruction.keyword == "RUN" or was != is_now
-    return pair.is_below_base and name in pair.arguments_of_base
+    return False
 
 
 def _judge_by_dockerfile(pair: Pair, instruction: Instruction) -> Verdict | None:

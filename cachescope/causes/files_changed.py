@@ -28,7 +28,7 @@ class FilesChanged:
         if found := pair.changed_files:
             names = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
             return Verdict(
-                weight=Weight.CERTAIN,
+                weight=Weight.LIKELY if pair.has_guessed_sources else Weight.CERTAIN,
                 evidence=(f"It reads {names}, changed by the commit.",),
                 expected=True,
                 files=found,

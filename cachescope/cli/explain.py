@@ -1,5 +1,6 @@
 """Say why a build missed its cache: what broke, because of what, what it cost, against an earlier build."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,6 +30,9 @@ MAX_TEXT_BYTES = 16 * 1024 * 1024
 """A Dockerfile, a list of changed files or a command may be this long."""
 
 _HEAD_BYTES = 64 * 1024
+
+_QUOTED = re.compile(rb"\\([0-7]{3}|.)")
+_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 
 
 def command(
@@ -157,13 +161,26 @@ def parse_changed_files(text: str) -> tuple[ChangedFile, ...]:
     found = []
     for line in text.splitlines():
         status, *paths = line.split("\t")
+        paths = [_unquote(path) for path in paths]
         if not paths:
-            found += [ChangedFile(line.strip())] if line.strip() else []
+            found += [ChangedFile(_unquote(line.strip()))] if line.strip() else []
         elif status.startswith("R"):
             found += [ChangedFile(paths[0], "D"), ChangedFile(paths[-1], "A")]
         else:
             found.append(ChangedFile(paths[-1], status[:1] or "M"))
     return tuple(found)
+
+
+def _unquote(path: str) -> str:
+    """Read a path that git quotes as C does: for it everything but ASCII is unusual (`core.quotePath`)."""
+    if len(path) < 2 or path[0] != '"' or path[-1] != '"':
+        return path
+    return _QUOTED.sub(_unescape, path[1:-1].encode()).decode(errors="replace")
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    code = match[1]
+    return bytes([int(code, 8) & 0xFF]) if code.isdigit() else _ESCAPES.get(code, code)
 
 
 def parse_command(text: str) -> tuple[str, ...]:

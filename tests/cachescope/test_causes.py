@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cachescope import metrics
 from cachescope.causes import CAUSES
 from cachescope.comparing import ChangedFile, Comparison, Evidence, find_breaks
 from cachescope.matching import normalize
@@ -146,3 +147,10 @@ def test_an_unknown_cause_says_what_is_possible(case: Path) -> None:
         if found.cause == "unknown":
             assert len(found.possible) > 1
             assert len(found.evidence) == len(found.possible)
+
+
+def test_what_add_fetches_from_an_address_is_no_step_that_missed() -> None:
+    build = compare(FOLDER / "nothing" / "parlor_add_from_address", None).build
+    assert metrics.figures(build).hit_rate == 1
+    (download,) = [step for step in build.steps if step.text.startswith("ADD ") and step.index is None]
+    assert not download.cacheable

@@ -543,3 +543,137 @@ def test_a_line_below_that_prints_another_value_proves_the_argument() -> None:
     found = explain(after, before, **dockerfiles(text))
     assert (found.cause, found.confidence) == ("build_arg_changed", "certain")
     assert "A line below" in found.evidence[0]
+
+
+# -- what two sets of fresh projects showed ---------------------------------------------------------------------------
+
+
+def classic(*lines: str, image: str) -> Build:
+    """Steps of one file as the classic builder numbers them; none hit."""
+    steps = [step(f"[{n}/{len(lines)}] {line}") for n, line in enumerate(lines, 1)]
+    bases = (BaseImage(reference="tools:${TAG}", id=image),)
+    return Build(builder="docker", format="x", outcome=Outcome.SUCCEEDED, steps=tuple(steps), base_images=bases)
+
+
+FILE = ("ARG TAG=1", "FROM tools:${TAG}", "RUN make")
+
+
+def test_another_image_behind_an_arg_may_be_a_tag_that_moved_or_a_value() -> None:
+    found = explain(classic(*FILE, image="new"), classic(*FILE, image="old"))
+    assert (found.cause, found.possible) == ("unknown", ("base_image_changed", "build_arg_changed"))
+    known = dockerfiles("\n".join(FILE))
+    assert explain(classic(*FILE, image="new"), classic(*FILE, image="old"), **known).possible == found.possible
+
+
+def test_the_command_lines_tell_which_image_an_arg_means() -> None:
+    after, before, known = classic(*FILE, image="new"), classic(*FILE, image="old"), dockerfiles("\n".join(FILE))
+    same = {"command_before": ("build", "."), "command_after": ("build", ".")}
+    assert explain(after, before, **known, **same).cause == "base_image_changed"
+    other = {"command_before": ("build", "."), "command_after": ("build", "--build-arg", "TAG=2", ".")}
+    found = explain(after, before, **known, **other)
+    assert (found.cause, found.confidence) == ("build_arg_changed", "certain")
+
+
+def test_an_edited_arg_above_the_stages_is_an_edit() -> None:
+    found = explain(classic("ARG TAG=2", *FILE[1:], image="new"), classic(*FILE, image="old"))
+    assert (found.cause, found.confidence) == ("instruction_changed", "certain")
+
+
+def test_an_arg_that_picks_the_image_counts_where_the_stage_declares_it_too() -> None:
+    text = "ARG TAG=1\nFROM x:$TAG\nARG TAG\nWORKDIR /w\n"
+    before = build(step("[1/2] FROM x:1"), step("[2/2] WORKDIR /w", cached=True), reference="x:1")
+    after = build(step("[1/2] FROM x:2"), step("[2/2] WORKDIR /w"), reference="x:2")
+    commands = {"command_before": ("build", "."), "command_after": ("build", "--build-arg", "TAG=2", ".")}
+    assert explain(after, before, **dockerfiles(text), **commands).cause == "build_arg_changed"
+
+
+BUILDAH = build(step("[1/3] FROM x"), step("[2/3] ARG Y"), step("[3/3] RUN make"), builder="buildah", digest=None)
+
+
+def test_buildah_keys_an_arg_by_the_names_that_are_given() -> None:
+    known = dockerfiles("FROM x\nARG Y\nRUN make\n")
+    given = {"command_before": ("build", "."), "command_after": ("build", "--build-arg", "HTTP_PROXY=x", ".")}
+    found = explain(BUILDAH, BUILDAH, **known, **given)
+    assert (found.cause, found.confidence) == ("build_arg_changed", "certain")
+    assert "build_arg_changed" in explain(BUILDAH, BUILDAH, **known).possible
+    assert "build_arg_changed" in explain(BUILDAH, BUILDAH).possible
+    assert "build_arg_changed" in explain(BUILDAH, BUILDAH, **given).possible
+    other = {"command_before": ("build", "."), "command_after": ("build", "--build-arg", "NOBODY=1", ".")}
+    assert "build_arg_changed" not in explain(BUILDAH, BUILDAH, **known, **other).possible
+
+
+def test_buildah_stands_on_another_image_where_an_arg_of_from_changed() -> None:
+    known = dockerfiles("ARG TAG=1\nFROM x:$TAG\nARG Y=1\nRUN make\n")
+    given = {"command_before": ("build", "."), "command_after": ("build", "--build-arg", "TAG=2", ".")}
+    one = build(step("[1/3] FROM x:1"), step("[2/3] ARG Y=1"), step("[3/3] RUN make"), builder="buildah", digest=None)
+    assert explain(one, one, **known, **given).cause == "build_arg_changed"
+
+
+def test_a_workdir_that_is_gone_says_that_all_is_gone() -> None:
+    steps = (
+        step("[a 1/2] FROM x"),
+        step("[a 2/2] WORKDIR /a"),
+        step("[b 1/3] FROM x"),
+        step("[b 2/3] RUN make"),
+    )
+    found = find_breaks(build(*steps), build(*steps)).breaks
+    assert [(b.cause, b.confidence) for b in found] == [("cache_lost", "certain"), ("cache_lost", "likely")]
+
+
+def test_a_source_with_an_arg_takes_its_value_where_the_builder_prints_none() -> None:
+    lines = ("FROM x", "ARG V=1", "COPY in-${V}.txt /")
+    one = build(
+        *(step(f"[{n}/3] {line}", cached=n == 2) for n, line in enumerate(lines, 1)), builder="docker", digest="old"
+    )
+    known = {**dockerfiles("\n".join(lines)), "dockerignore_after": ""}
+    guessed = explain(one, one, changed_files=(ChangedFile("in-1.txt"),), **known)
+    assert (guessed.cause, guessed.confidence, guessed.files) == ("files_changed", "likely", ("in-1.txt",))
+    given = {
+        "command_before": ("build", "--build-arg", "V=2", "."),
+        "command_after": ("build", "--build-arg", "V=2", "."),
+    }
+    found = explain(one, one, changed_files=(ChangedFile("in-1.txt"), ChangedFile("in-2.txt")), **known, **given)
+    assert (found.confidence, found.files) == ("certain", ("in-2.txt",))
+
+
+def test_a_list_of_sources_is_printed_without_its_quotes() -> None:
+    one = build(*chain("WORKDIR /w", "COPY [a b.c, src/]", hits=1))
+    text = 'FROM x\nWORKDIR /w\nCOPY ["a b.c", "src/"]\n'
+    found = explain(one, one, changed_files=(ChangedFile("a b.c"),), dockerignore_after="", **dockerfiles(text))
+    assert (found.cause, found.files) == ("files_changed", ("a b.c",))
+
+
+@pytest.mark.parametrize("line", ["COPY --from=docs a /a", "RUN --mount=type=bind,from=docs,target=/d cat /d/a"])
+def test_a_file_of_a_named_context_is_named_where_the_command_tells_its_folder(line: str) -> None:
+    context = Step(
+        kind=StepKind.INTERNAL,
+        text="[context docs] load from client",
+        status=StepStatus.DONE,
+        cached=False,
+        cacheable=False,
+        transferred_bytes=9,
+    )
+    one = build(*chain("WORKDIR /w", line, hits=1), context)
+    known = {**dockerfiles(f"FROM x\nWORKDIR /w\n{line}\n"), "dockerignore_after": ""}
+    command = ("build", "--build-context", "docs=manual", ".")
+    known |= {"changed_files": (ChangedFile("manual/a"), ChangedFile("a")), "command_before": command}
+    assert explain(one, one, **known, command_after=command).files == ("manual/a",)
+    away = ("build", "--build-context", "docs=../manual", ".")
+    for unknown in (None, away):
+        found = explain(one, one, **known, command_after=unknown)
+        assert found.files == ()
+        assert "files_changed" in found.possible
+
+
+def test_a_base_that_was_not_there_before_is_fetched_by_a_builder_that_is_not_empty() -> None:
+    before = build(step("[1/2] FROM x"), step("[2/2] RUN make", cached=True))
+    after = build(step("[1/2] FROM y", transferred_bytes=9), step("[2/2] RUN make"), reference="y")
+    found = explain(after, before)
+    assert set(found.possible) == {"build_arg_changed", "instruction_changed"}
+
+
+def test_a_step_whose_layers_were_fetched_did_not_run() -> None:
+    steps = chain("RUN make", "COPY src src")
+    fetched = replace(steps[1], transferred_bytes=5)
+    found = explain(build(steps[0], fetched, steps[2]), build(*chain("RUN make", "COPY src src", hits=2)))
+    assert found.position == 2
