@@ -10,7 +10,8 @@ manifests only:
 Fires when several COPY lines stand right above an install from manifests (npm, pnpm, Yarn, pip with requirement files,
 Bundler, Go modules, Composer), some of them copy nothing that the install reads, and the install was seen to run again
 because of those. The lines keep their order otherwise. It is order-safe where the files of the repository show that the
-install reads nothing else; otherwise a build must check it.
+install reads nothing else; otherwise a build must check it, and only plain code moves: a schema, a patch or a script
+may be read by the install, and often stands above it for that reason.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from cachescope.recommendations._packages import (
     complete_requirements,
     manager_of,
     needed_manifests,
+    needs_more,
     reads_only_manifests,
     split_commands,
 )
@@ -71,6 +73,11 @@ def _advise(
         present = [m for m in manager.manifests if m in history.context_files]
         if any(covers(s, m) for c in spare for s in context_sources(c) for m in present):
             return None
+    is_proven = reads_only_manifests(manager, manifests, history.context_files, history.texts)
+    if needs_more(manager, run.arguments, history.context_files, history.texts):
+        return None
+    if not is_proven and not all(_is_plain(manager, s) for c in spare for s in context_sources(c)):
+        return None
     lines = history.dockerfile.text.split("\n")
     moved = [text for copy in spare for text in lines[copy.first_line - 1 : copy.last_line]]
     edits: list[tuple[int, int, Sequence[str]]] = [(c.first_line, c.last_line, []) for c in spare]
@@ -84,10 +91,23 @@ def _advise(
         why="The install reads its manifests only, but runs again whenever one of the files above it changes.",
         evidence=(f"`{run.text[:80]}` ran again in {len(again)} of {len(history.later_builds)} builds.",),
         patch=make_patch(history.dockerfile_path, history.dockerfile.text, edited),
-        order_safe=reads_only_manifests(manager, manifests, history.context_files, history.texts),
+        order_safe=is_proven,
         saving_seconds_per_build=prediction.saving_seconds_per_build,
         interval=prediction.interval,
     )
+
+
+_SOURCES = frozenset(
+    ("src", "app", "public", "static", "assets", "templates", "views", "components", "pages", "test", "tests", "docs")
+)
+_ENDINGS = (".py", ".js", ".ts", ".jsx", ".tsx", ".css", ".html", ".md", ".go", ".java")
+
+
+def _is_plain(manager: Manager, source: str) -> bool:
+    """Tell by its name whether a source is code that no install reads; schemas, patches and scripts may be read."""
+    name = source.strip("./").rpartition("/")[2]
+    is_code = name.endswith(_ENDINGS) and name != "setup.py"
+    return manager.name != "Composer" and "/" not in source.strip("./") and (name in _SOURCES or is_code)
 
 
 RECOMMENDATION = CopyBelowInstall()

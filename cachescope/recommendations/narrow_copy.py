@@ -8,7 +8,8 @@ files only:
 
 Fires when a COPY takes the whole context and builds in the history broke at it although only folders had changed that
 this Dockerfile plainly does not build: another program with a Dockerfile of its own, tests, deployment files, examples.
-A folder that the Dockerfile or a file of a package manager names is never left out, and neither is anything where the
+A folder that the Dockerfile or a file of a package manager names is never left out, none at all where a build file
+whose text is not known may name it (Maven, Gradle, CMake, .NET solutions, Bazel), and neither is anything where the
 build may ask git for its version; nothing is proposed for more than a dozen entries. It needs the changed files of the
 commits and the files of the repository (`--repository`). The image loses these folders, so a build must check it.
 """
@@ -38,6 +39,13 @@ _UNREAD = ("Dockerfile", "Containerfile", ".dockerignore", ".gitignore", ".gitat
 _GIT = re.compile(r"\bgit\b|scm|versioneer|vcs")
 _TESTS = re.compile(r"\b(?:test|tests|pytest|jest|rspec|spec|check|tox|nox|bench)\b")
 
+_NAMES_FOLDERS = re.compile(
+    r"(?:^|/)(?:CMakeLists\.txt|pom\.xml|(?:settings|build)\.gradle(?:\.kts)?|meson\.build|mix\.exs|Cargo\.toml|go\.work"
+    r"|(?:WORKSPACE|BUILD|MODULE)(?:\.bazel)?|lerna\.json|nx\.json|angular\.json|pnpm-workspace\.yaml|[^/]+\.slnx?)$"
+)
+"""Files that may name any folder as part of the build; where their text is not known, each folder may be needed."""
+_PATTERN = re.compile(r"[\s*?\[\]$\\\"'#<]")
+
 
 class NarrowCopy:
     """Looks at every COPY of the whole context and the folders that it need not take."""
@@ -66,8 +74,9 @@ def _advise(history: History, copy: Instruction, files: Iterable[str]) -> Recomm
         not blamed
         or not kept
         or _may_ask_git(history)
+        or any(_NAMES_FOLDERS.search(path) and path not in history.texts for path in paths)
         or len(kept) + len(single) > MAX_ENTRIES
-        or any(" " in name for name in kept + single)
+        or any(_PATTERN.search(name) for name in kept + single)
     ):
         return None
     edited = edit_lines(history, [(copy.first_line, copy.last_line, _lines(copy, kept, single))])

@@ -10,10 +10,13 @@ from:
 
 Fires when such a line was seen with another value in at least two builds, or the first RUN below an ARG that only LABEL
 and ENV lines name kept breaking without another explanation, and RUN lines stand between it and the first line that
-names it. Lines that nothing names move to the end of the stage. A LABEL with a written value is order-safe; a script
-that reads a variable without naming it cannot be ruled out for ENV and ARG, so a build must check those.
+names it. Lines that nothing names move to the end of the stage, but an ENV never below a RUN that works on the project
+itself (`npm run build`, `make`): builds bake such variables in without naming them in the Dockerfile. A LABEL with a
+written value is order-safe; a script that reads a variable without naming it cannot be ruled out for ENV and ARG, so a
+build must check those.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -91,7 +94,8 @@ def _advise_text(history: History, stage: Stage, line: Instruction) -> Recommend
 
 def _plan_move(stage: Stage, lines: list[Instruction], others: Sequence[Instruction], values: set[str]) -> _Move:
     """Find how far down the lines can go: to the first line that names one of these values, else to the last layer."""
-    needed = next((i for i in others if values & _named(i)), None)
+    is_variable = any(i.keyword == "ENV" for i in lines)
+    needed = next((i for i in others if values & _named(i) or (is_variable and _runs_own_code(i))), None)
     layers = [i for i in others if i.keyword in LAYER_KEYWORDS]
     if needed is not None:
         lines = [i for i in lines if i.position < needed.position]
@@ -101,6 +105,20 @@ def _plan_move(stage: Stage, lines: list[Instruction], others: Sequence[Instruct
         target = max([i.last_line for i in layers], default=0) + 1
         lines = [i for i in lines if i.first_line < target]
     return _Move(lines, target, [i for i in layers if i.keyword == "RUN" and i.position > lines[0].position])
+
+
+_OWN_CODE = re.compile(
+    r"(?:^|[;&|(])\s*(?:\w{1,40}=\S{1,80} ){0,4}"
+    r"(?:\./|(?:npm run|npx|yarn (?:run|build)|pnpm (?:run|build)|bun run|bundle exec|go (?:build|install|generate)"
+    r"|next|vite|webpack|tsc|ng|make|cmake|ninja|mvnw?|gradlew?|rake|cargo|dotnet|mix"
+    r"|node|python3?|ruby|php|bash|sh)\b)"
+)
+_INSTALLS = re.compile(r"\b(?:python3? -m pip|npm (?:ci|install)|cargo fetch|dotnet restore|mix deps\.get)\b")
+
+
+def _runs_own_code(line: Instruction) -> bool:
+    """Tell whether a RUN works on the project itself: what it runs may read any variable without naming it here."""
+    return line.keyword == "RUN" and bool(_OWN_CODE.search(_INSTALLS.sub("", line.arguments)))
 
 
 def _apply(history: History, move: _Move) -> str:

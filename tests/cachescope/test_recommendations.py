@@ -716,3 +716,91 @@ def test_a_patch_may_make_a_new_file(tmp_path: Path) -> None:
         ["git", "apply", "-"], input=make_patch(".dockerignore", None, ".git\n"), text=True, cwd=tmp_path, check=True
     )
     assert (tmp_path / ".dockerignore").read_text() == ".git\n"
+
+
+# -- what a build may read besides -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["prisma", "patches", "vendor/mine", "setup.py", "scripts"])
+def test_schemas_and_patches_above_an_install_stay_there(source: str) -> None:
+    copy = f"COPY {source} {source}"
+    text = f"FROM a:1\nWORKDIR /app\n{copy}\nCOPY package.json ./\nRUN npm ci\n"
+    steps = [("WORKDIR /app", True), (copy, False), ("COPY package.json ./", False), ("RUN npm ci", False)]
+    assert advise("copy_below_install", written(text, steps)) == []
+
+
+@pytest.mark.parametrize("source", ["COPY src src", "COPY main.py ."])
+def test_plain_code_above_an_install_moves_without_proof(source: str) -> None:
+    text = f"FROM a:1\nWORKDIR /app\n{source}\nCOPY requirements.txt .\nRUN pip install -r requirements.txt\n"
+    steps = [
+        ("WORKDIR /app", True),
+        (source, False),
+        ("COPY requirements.txt .", False),
+        ("RUN pip install -r requirements.txt", False),
+    ]
+    (found,) = advise("copy_below_install", written(text, steps))
+    assert not found.order_safe
+    composer = text.replace("requirements.txt", "composer.json").replace(
+        "pip install -r composer.json", "composer install"
+    )
+    steps = [(step.replace("requirements.txt", "composer.json"), hit) for step, hit in steps[:3]]
+    assert advise("copy_below_install", written(composer, [*steps, ("RUN composer install", False)])) == []
+
+
+def test_an_ignore_file_that_is_not_there_is_made_by_the_patch(tmp_path: Path) -> None:
+    history = case_of("ignored_files", "documentation_beside_the_pages")
+    files = {path: size for path, size in (history.files or {}).items() if path != ".dockerignore"}
+    (found,) = advise("ignored_files", replace(history, dockerignore="", files=files))
+    subprocess.run(["git", "apply", "-"], input=found.patch, text=True, cwd=tmp_path, check=True)
+    assert "CONTRIBUTING.md" in (tmp_path / ".dockerignore").read_text()
+
+
+def test_an_ignore_file_of_its_own_is_not_passed_over() -> None:
+    history = case_of("ignored_files", "documentation_beside_the_pages")
+    files = {**(history.files or {}), "Dockerfile.dockerignore": 3}
+    assert advise("ignored_files", replace(history, files=files)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "more"),
+    [
+        ("docs/guide.md", "docs", {"docs/docs.go": 1}),
+        ("README.md", "README.md", {"Cargo.toml": 1}),
+        (".gitignore", ".gitignore", {"package.json": 1}),
+    ],
+)
+def test_files_that_tools_may_read_are_not_ignored(name: str, entry: str, more: dict[str, int]) -> None:
+    history = case_of("ignored_files", "documentation_beside_the_pages")
+    builds = tuple(replace(past, changed_files=(ChangedFile(name),)) for past in history.builds)
+    plain = replace(history, builds=builds, files={**(history.files or {}), name: 1})
+    (found,) = advise("ignored_files", plain)
+    assert f"+{entry}\n" in (found.patch or "")
+    assert advise("ignored_files", replace(plain, files={**(plain.files or {}), **more})) == []
+
+
+@pytest.mark.parametrize("name", ["pom.xml", "app.sln", "settings.gradle.kts", "CMakeLists.txt", "web/BUILD.bazel"])
+def test_a_build_file_that_may_name_any_folder_keeps_them_all(name: str) -> None:
+    history = case_of("narrow_copy", "three_programs_in_one_repository")
+    assert advise("narrow_copy", history)
+    assert advise("narrow_copy", replace(history, files={**(history.files or {}), name: 9})) == []
+
+
+def test_a_folder_with_a_name_like_a_pattern_is_not_copied_by_it() -> None:
+    history = case_of("narrow_copy", "three_programs_in_one_repository")
+    assert advise("narrow_copy", replace(history, files={**(history.files or {}), "[id]/page.js": 9})) == []
+
+
+@pytest.mark.parametrize(
+    ("run", "fires"),
+    [
+        ("apt-get install -y make python3", True),
+        ("python3 -m pip install flask", True),
+        ("npm run build", False),
+        ("cd web && make", False),
+        ("CI=1 ./build.sh", False),
+    ],
+)
+def test_a_variable_never_moves_below_what_may_bake_it_in(run: str, fires: bool) -> None:
+    text = f"FROM a:1\nARG REVISION\nENV REVISION=$REVISION\nRUN {run}\nRUN mkdir /x\n"
+    found = advise("volatile_label_or_env", written(text, [(f"RUN {run}", False), ("RUN mkdir /x", False)], builds=8))
+    assert bool(found) is fires
