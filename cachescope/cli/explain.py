@@ -180,7 +180,7 @@ def _unquote(path: str) -> str:
 
 def _unescape(match: re.Match[bytes]) -> bytes:
     code = match[1]
-    return bytes([int(code, 8) & 0xFF]) if code.isdigit() else _ESCAPES.get(code, code)
+    return bytes([int(code, 8) & 0xFF]) if len(code) == 3 else _ESCAPES.get(code, code)
 
 
 def parse_command(text: str) -> tuple[str, ...]:

@@ -230,6 +230,6 @@ def test_one_cache_debug_output_is_not_enough(cachescope) -> None:
 
 
 def test_paths_that_git_quotes_are_read_as_they_are() -> None:
-    text = 'M\t"Gr\\303\\266\\303\\237e.txt"\nR100\t"a\\tb"\t"c\\"d"\n"\\303\\251"\nM\t"\n'
+    text = 'M\t"Gr\\303\\266\\303\\237e.txt"\nR100\t"a\\tb"\t"c\\"d"\n"\\303\\251"\nM\t"\n"\\8"\n'
     paths = [file.path for file in parse_changed_files(text)]
-    assert paths == ["Größe.txt", "a\tb", 'c"d', "é", '"']
+    assert paths == ["Größe.txt", "a\tb", 'c"d', "é", '"', "8"]
