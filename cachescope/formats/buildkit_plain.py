@@ -87,7 +87,7 @@ _NAMED = re.compile(rb"naming to [^ ]{1,512}(?: [0-9.]{1,12}s)? done")
 """Nearly the last of an export."""
 _BUILDING_WITH = re.compile(rb'building with "')
 _SURE_NAME = (
-    rb"(?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z])|building with \""
+    rb"(?:\[[^\]\n]{0,300}(?:internal\] |[0-9*]/[0-9*]{1,9}\] [A-Za-z]|\] exporting to )|building with \""
     rb"|resolve image config for |exporting (?:to |cache)|importing cache manifest from |docker-image://|\[auth\] )"
 )
 _HEADLINE = re.compile(rb"#[0-9*]{1,12} " + _SURE_NAME)

@@ -301,3 +301,9 @@ def test_the_same_step_behind_somebodys_words_is_another_builds():
         1,
     ]
     assert len(read_builds([(block + "\n" + block).encode()]).builds) == 1
+
+
+def test_the_exports_of_targets_alone_are_a_build():
+    text = "#11 DONE 0.1s\n\n#13 [worker] exporting to image\n#13 exporting layers 0.0s done\n#13 DONE 0.1s\n"
+    build = only(text)
+    assert (build.outcome, [step.target for step in build.steps]) == (Outcome.SUCCEEDED, ["worker"])
