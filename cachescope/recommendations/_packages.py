@@ -89,7 +89,8 @@ _LOCAL = re.compile(
 
 
 _ELSEWHERE = re.compile(
-    r"(?<!\S)(?:--(?:prefix|cwd|dir|directory|working-dir|gemfile|workspaces?|filter|modules-folder)|-[Cw])(?=[= ]|$)"
+    r"(?<!\S)(?:--(?:prefix|cwd|dir|directory|working-dir|gemfile|workspaces?|filter|modules-folder|offline)|-[Cw])"
+    r"(?=[= ]|$)"
 )
 _PIP_ELSEWHERE = re.compile(r"(?<!\S)--find-links\b|\bPIP_(?:CONSTRAINT|FIND_LINKS|REQUIREMENT|CONFIG_FILE)=")
 """Options that make an install read other folders or files than the manifests of the working folder."""
@@ -246,7 +247,11 @@ def split_commands(text: str) -> list[str]:
 
 
 def reads_only_manifests(
-    manager: Manager, manifests: Sequence[str], files: Mapping[str, int] | None, texts: Mapping[str, str]
+    manager: Manager,
+    command: str,
+    manifests: Sequence[str],
+    files: Mapping[str, int] | None,
+    texts: Mapping[str, str],
 ) -> bool:
     """Tell whether the files of the repository prove that an install reads its manifests and nothing else.
 
@@ -256,8 +261,17 @@ def reads_only_manifests(
         return False
     if runs_own_code(manager, manifests, texts):
         return False
+    locks = [name for name in manifests if name.rpartition("/")[2] in _REWRITTEN]
+    if locks and not _FROZEN.search(command):
+        return False
     return not any(path.split("/", 1)[0] in INSTALLED for path in files)
 
+
+_REWRITTEN = frozenset(("package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "Gemfile.lock"))
+"""Lock files that an install may write anew unless it is told not to."""
+_FROZEN = re.compile(
+    r"npm (?:ci|clean-install)\b|--(?:frozen-lockfile|immutable|frozen|deployment|no-save|no-package-lock)\b"
+)
 
 INSTALLED = frozenset(("node_modules", "vendor", ".venv"))
 """Folders that installs write into the working directory."""

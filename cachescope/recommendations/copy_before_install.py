@@ -146,7 +146,7 @@ def _recommend(history: History, found: _Found, cost: float, again: int) -> Reco
             f"`{run.text[:80]}` ran again in {again} of {len(history.later_builds)} builds and takes {cost:.1f} s.",
         ),
         patch=make_patch(history.dockerfile_path, history.dockerfile.text, edited),
-        order_safe=reads_only_manifests(found.manager, manifests, history.context_files, history.texts),
+        order_safe=reads_only_manifests(found.manager, commands[0], manifests, history.context_files, history.texts),
         saving_seconds_per_build=saving,
         interval=(low, high),
     )

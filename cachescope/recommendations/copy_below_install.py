@@ -73,7 +73,7 @@ def _advise(
         present = [m for m in manager.manifests if m in history.context_files]
         if any(covers(s, m) for c in spare for s in context_sources(c) for m in present):
             return None
-    is_proven = reads_only_manifests(manager, manifests, history.context_files, history.texts)
+    is_proven = reads_only_manifests(manager, run.arguments, manifests, history.context_files, history.texts)
     if needs_more(manager, run.arguments, history.context_files, history.texts):
         return None
     if not is_proven and not all(_is_plain(manager, s) for c in spare for s in context_sources(c)):

@@ -34,7 +34,9 @@ class LonelyAptUpdate:
                     continue
                 lines = history.dockerfile.text.split("\n")[install.first_line - 1 : install.last_line]
                 command = lines[0].lstrip()[3:].lstrip()
-                edit = (update.first_line, install.last_line, [f"RUN {update.arguments} && {command}", *lines[1:]])
+                between = history.dockerfile.text.split("\n")[update.last_line : install.first_line - 1]
+                joined = [*between, f"RUN {update.arguments} && {command}", *lines[1:]]
+                edit = (update.first_line, install.last_line, joined)
                 yield Recommendation(
                     title="Join apt-get update with the install that follows",
                     why="The index hits from cache for weeks while the install below asks for today's versions.",

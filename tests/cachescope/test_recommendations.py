@@ -222,6 +222,7 @@ def test_what_an_install_reads_is_asked_of_its_manager(
         "pip install --find-links=wheels -r requirements.txt",
         "PIP_CONSTRAINT=c.txt pip install -r requirements.txt",
         "npm ci -w",
+        "pnpm install --offline",
     ],
 )
 def test_an_install_that_works_elsewhere_is_left_alone(command: str) -> None:
@@ -804,3 +805,22 @@ def test_a_variable_never_moves_below_what_may_bake_it_in(run: str, fires: bool)
     text = f"FROM a:1\nARG REVISION\nENV REVISION=$REVISION\nRUN {run}\nRUN mkdir /x\n"
     found = advise("volatile_label_or_env", written(text, [(f"RUN {run}", False), ("RUN mkdir /x", False)], builds=8))
     assert bool(found) is fires
+
+
+@pytest.mark.parametrize(
+    ("run", "proven"), [("npm ci", True), ("npm install", False), ("npm install --no-save", True), ("yarn", False)]
+)
+def test_a_lock_file_that_may_be_written_anew_is_no_proof(run: str, proven: bool) -> None:
+    lock = "yarn.lock" if run == "yarn" else "package-lock.json"
+    text = f"FROM node:22\nWORKDIR /app\nCOPY . .\nRUN {run}\n"
+    history = written(text, [("WORKDIR /app", True), ("COPY . .", False), (f"RUN {run}", False)])
+    known = {"package.json": "{}", "package-lock.json": "{}"}
+    (found,) = advise("copy_before_install", replace(history, files={"package.json": 2, lock: 9}, texts=known))
+    assert found.order_safe is proven
+
+
+def test_comments_between_two_lines_are_kept_when_they_are_joined() -> None:
+    text = "FROM debian:12\nRUN apt-get update\n# tools\nRUN apt-get install -y \\\n    curl\n"
+    (found,) = advise("lonely_apt_update", written(text, [("RUN apt-get update", True)]))
+    assert " # tools\n" in (found.patch or "")
+    assert "+RUN apt-get update && apt-get install -y \\\n" in (found.patch or "")
