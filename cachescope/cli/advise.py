@@ -21,9 +21,11 @@ from cachescope.dockerfile import Dockerfile
 from cachescope.errors import UnreadableInputError
 from cachescope.evidence import ChangedFile
 from cachescope.history import History, PastBuild
+from cachescope.matching import normalize
 from cachescope.model import Build
 from cachescope.recommendations import RECOMMENDATIONS
 from cachescope.recommendations.base import Recommendation
+from cachescope.replaying import replay
 
 MAX_FILES = 100_000
 MAX_TEXT_BYTES = 1024 * 1024
@@ -63,6 +65,12 @@ def command(
     build_command: Annotated[
         str | None, typer.Option("--command", metavar="F", help="The command line of the builds, as a JSON list.")
     ] = None,
+    what_if: Annotated[
+        str | None, typer.Option(metavar="F", help="An edited Dockerfile: predict what the builds would have taken.")
+    ] = None,
+    what_if_dockerignore: Annotated[
+        str | None, typer.Option(metavar="F", help="An edited .dockerignore file, likewise.")
+    ] = None,
 ) -> None:
     """Say what to change in a Dockerfile, and what that would save, from the logs of past builds.
 
@@ -92,13 +100,66 @@ def command(
         files=files,
         texts=read_texts(repository, files) if repository is not None and files is not None else {},
     )
+    if what_if is not None or what_if_dockerignore is not None:
+        edited = read_optional(what_if, Dockerfile) or history.dockerfile
+        document = what_if_document(history, edited, read_optional(what_if_dockerignore, str))
+        if as_json:
+            print_json({"what_if": document})
+        else:
+            write_what_if(document)
+        return
     found = advise(history)
     if as_json:
         document = {"recommendations": [recommendation_document(advice) for advice in found]}
-        sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
-        sys.stdout.buffer.flush()
+        print_json(document)
         return
     write_advice(make_console(), found, history.per_week())
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document."""
+    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def what_if_document(history: History, edited: Dockerfile, dockerignore: str | None) -> dict[str, Any]:
+    """Replay the builds against edited files; raises UnreadableInputError where there is nothing to replay."""
+    if not edited.stages:
+        raise UnreadableInputError("The edited Dockerfile has no FROM line.")
+    if len(history.builds) < 2:
+        raise UnreadableInputError("A replay needs the logs of two builds or more: the first one only fills the cache.")
+    prediction = replay(history, edited, dockerignore)
+    saving, weekly = prediction.saving_seconds_per_build, history.per_week()
+    seen = {normalize(line.text) for line in history.layer_instructions if history.cost(line) is not None}
+    lines = [i for stage in edited.needed_stages() for i in stage.instructions if i.keyword == "RUN"]
+    return {
+        "builds": len(history.later_builds),
+        "seconds_before": round(sum(prediction.seconds_before), 6),
+        "seconds_after": round(sum(prediction.seconds_after), 6),
+        "saving_seconds_per_build": round(saving, 6),
+        "interval": [round(end, 6) for end in prediction.interval],
+        "minutes_per_week": round(saving * weekly / 60, 3) if weekly is not None else None,
+        "hits_before": round(prediction.hits_before, 3),
+        "hits_after": round(prediction.hits_after, 3),
+        "steps_before": prediction.steps_before,
+        "steps_after": prediction.steps_after,
+        "lines_never_timed": [line.text for line in lines if normalize(line.text) not in seen],
+    }
+
+
+def write_what_if(document: dict[str, Any]) -> None:
+    """Write a prediction for people."""
+    console = make_console()
+    saving, (low, high) = document["saving_seconds_per_build"], document["interval"]
+    before, after = (duration(document[f"seconds_{side}"]) for side in ("before", "after"))
+    console.print(Text(f"{document['builds']} builds would have spent {after} on misses instead of {before}."))
+    console.print(Text(f"  Saving per build: {saving:.1f} s, between {low:.1f} s and {high:.1f} s."))
+    hits = [f"{document[f'hits_{side}']:.0f} of {document[f'steps_{side}']}" for side in ("before", "after")]
+    console.print(Text(f"  Hits: {hits[1]} steps instead of {hits[0]}."))
+    if document["minutes_per_week"] is not None:
+        console.print(Text(f"  Per week: {document['minutes_per_week']:.1f} minutes."))
+    for line in document["lines_never_timed"]:
+        console.print(Text(f"  Never seen to run, counted as nothing: {printable(line)}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,3 +115,54 @@ def test_what_cannot_be_read_is_said_in_a_sentence(cachescope, tmp_path) -> None
     (tmp_path / "Dockerfile").write_text("FROM a\n")
     done = cachescope("advise", "--dockerfile", "Dockerfile", "empty.log")
     assert (done.returncode, done.stderr.decode().strip()) == (2, "There is no build in these logs.")
+
+
+# -- what if -----------------------------------------------------------------------------------------------------------
+
+
+def what_if(cachescope, tmp_path: Path, edited: str, *options, logs: int | None = None):
+    case = CASES / "copy_before_install" / "python_whole_context"
+    (tmp_path / "edited").write_text(edited)
+    chosen = sorted(case.glob("*.log"))[:logs]
+    arguments = ["--dockerfile", case / "Dockerfile", "--what-if", tmp_path / "edited", *options, *chosen]
+    return cachescope("advise", *arguments)
+
+
+BETTER = "FROM toolbox:1\nWORKDIR /app\nCOPY requirements.txt ./\nRUN pip install -q -r requirements.txt\nCOPY . .\n"
+
+
+def test_an_edited_dockerfile_is_replayed_before_anyone_builds(cachescope, tmp_path) -> None:
+    done = what_if(cachescope, tmp_path, f"{BETTER}RUN never --seen\n", "--json")
+    found = json.loads(done.stdout)["what_if"]
+    low, high = found["interval"]
+    assert found["builds"] == 8
+    assert found["seconds_after"] < found["seconds_before"]
+    assert low < found["saving_seconds_per_build"] < high
+    assert found["hits_after"] > found["hits_before"]
+    assert found["lines_never_timed"] == ["RUN never --seen"]
+
+
+def test_a_prediction_is_told_in_words(cachescope, tmp_path) -> None:
+    said = what_if(cachescope, tmp_path, f"{BETTER}RUN never --seen\n").stdout.decode()
+    assert "8 builds would have spent" in said
+    assert "Saving per build:" in said
+    assert "Never seen to run, counted as nothing: RUN never --seen" in said
+
+
+def test_an_edited_ignore_file_is_replayed(cachescope, repository, tmp_path) -> None:
+    (tmp_path / "ignore").write_text("README.md\n")
+    case = CASES / "copy_before_install" / "python_whole_context"
+    options = ["--dockerfile", repository / "Dockerfile", "--repository", repository]
+    done = cachescope(
+        "advise", "--json", *options, "--what-if-dockerignore", tmp_path / "ignore", *sorted(case.glob("*.log"))
+    )
+    found = json.loads(done.stdout)["what_if"]
+    assert found["seconds_after"] <= found["seconds_before"]
+    assert found["steps_before"] == found["steps_after"]
+
+
+def test_a_replay_without_stages_or_builds_says_what_it_needs(cachescope, tmp_path) -> None:
+    without_stage = what_if(cachescope, tmp_path, "# nothing\n")
+    assert (without_stage.returncode, b"no FROM line" in without_stage.stderr) == (2, True)
+    alone = what_if(cachescope, tmp_path, BETTER, logs=1)
+    assert (alone.returncode, b"two builds" in alone.stderr) == (2, True)
