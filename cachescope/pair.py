@@ -467,6 +467,17 @@ class Pair:
         return self.counterpart is not None and normalize(self.counterpart.text) == normalize(self.step.text)
 
     @cached_property
+    def is_shown_elsewhere(self) -> bool:
+        """Whether the baseline prints its very text under another bake target: shared steps change their names."""
+        if self.before is None or self.step.target is None:
+            return False
+        text = normalize(self.step.text)
+        return any(
+            step.target != self.step.target and step.index == self.step.index and normalize(step.text) == text
+            for step in self.before.steps
+        )
+
+    @cached_property
     def has_same_definition(self) -> bool:
         """Whether both logs print the same vertex digest.
 
@@ -481,6 +492,8 @@ class Pair:
         """Whether the steps above it are the same in number and text, as far as both logs print them."""
         if self.before is None or self.match is None or self.counterpart is None:
             return False
+        if self.is_shown_elsewhere:
+            return True
         mine = self._lines_above(self.after, self.position)
         theirs = self._lines_above(self.before, self.match)
         if self.is_buildkit and self.step.index != self.counterpart.index:

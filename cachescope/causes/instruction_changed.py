@@ -141,6 +141,8 @@ def _judge_new_text(pair: Pair) -> Verdict:
     step, old = pair.step, pair.counterpart
     if not pair.is_buildkit:
         return _proof("The instruction is not in the earlier build.")
+    if pair.is_shown_elsewhere:
+        return _possible("The same instruction was shown under another target before.")
     if old is None and pair.stage_is_longer:
         return _proof("The instruction is not in the earlier build, and its stage has other steps than before.")
     if pair.background.dockerfile_size_changed or (old is not None and old.total != step.total):
@@ -168,6 +170,10 @@ def _change(what: str, old: str | None, new: str | None) -> str:
 def _quoted(value: str | None) -> str:
     text = normalize(value or "") if value and " " in value else value or ""
     return f'"{text if len(text) <= 60 else text[:59] + "…"}"'
+
+
+def _possible(evidence: str) -> Verdict:
+    return Verdict(weight=Weight.POSSIBLE, evidence=(evidence,), expected=True)
 
 
 def _proof(*evidence: str) -> Verdict:

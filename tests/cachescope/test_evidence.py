@@ -677,3 +677,13 @@ def test_a_step_whose_layers_were_fetched_did_not_run() -> None:
     fetched = replace(steps[1], transferred_bytes=5)
     found = explain(build(steps[0], fetched, steps[2]), build(*chain("RUN make", "COPY src src", hits=2)))
     assert found.position == 2
+
+
+def test_a_shared_step_that_is_shown_under_another_target_was_not_moved() -> None:
+    before = build(
+        step("[1/2] FROM x", target="web"),
+        step("[2/2] COPY a a", cached=True, target="web"),
+        step("[1/2] RUN own", cached=True, target="worker"),
+    )
+    after = build(step("[1/2] FROM x", target="worker"), step("[2/2] COPY a a", target="worker"))
+    assert find_breaks(after, before).breaks[0].cause == "unknown"
