@@ -121,6 +121,7 @@ _SIDE_BY_SIDE = 8
 _LAST_WORDS = 8
 """A client that has reported a failure says no more about it so many lines further down."""
 _LONG_GAP = 64 * 1024
+_FIRST_LINES = 1024
 _GAP = 160
 """So many bytes outside of every block may be another builder's."""
 
@@ -379,7 +380,9 @@ class _Parser:
             # 18.09 leaves blank lines and may print output behind the end of its step.
             key = b"#" + build.current + b" "
             vertex.output_lines += lines if not build.tells_fields else text.count(key, start, end)
-            if " FROM " in vertex.name or (text.find(b" sha256:", start, end) >= 0 and fetches_layers(vertex.name)):
+            # A step that a cache holds prints nothing else than what is fetched for it: the first lines tell.
+            first = min(end, start + _FIRST_LINES)
+            if " FROM " in vertex.name or (text.find(b" sha256:", start, first) >= 0 and fetches_layers(vertex.name)):
                 build.note_layers(vertex, text[start:end])
         tail = text[max(start, end - 4096) : end].rstrip(b"\r\n")
         if tail:
